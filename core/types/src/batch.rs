@@ -1,0 +1,1 @@
+//! Batch payloads and blob packing (spec/batch.md).
