@@ -1,6 +1,6 @@
 //! Block inputs and the header's `extraData` (spec/block.md).
 
-use crate::{RecordEnv, Transaction};
+use crate::{ForcedItem, RecordEnv, RecoveredTransaction, Transaction};
 use alloy_primitives::{Address, B256, Bytes, keccak256};
 use serde::{Deserialize, Serialize};
 
@@ -43,6 +43,15 @@ pub struct BatchBlock {
     pub forced: u64,
     /// Non-forced transactions; none is a deposit.
     pub transactions: Vec<Transaction>,
+}
+
+/// A block to execute: forced items come first, then transactions.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct BlockInput {
+    pub attributes: BlockAttributes,
+    /// Consecutive, the first one being number `forced_count` of the parent.
+    pub forced: Vec<ForcedItem>,
+    pub transactions: Vec<RecoveredTransaction>,
 }
 
 /// `extraData`: `0x00 ‖ origin u64 ‖ forcedCount u64 ‖ excess u64 ‖ blocksInSecond u16`, 27 bytes.

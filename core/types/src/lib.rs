@@ -13,7 +13,7 @@ pub mod record;
 pub mod transaction;
 
 pub use alloy_consensus::Header;
-pub use block::{BatchBlock, BlockAttributes, ExtraData, Origin};
+pub use block::{BatchBlock, BlockAttributes, BlockInput, ExtraData, Origin};
 pub use config::ChainConfig;
 pub use promise::Promise;
 pub use record::{BatchData, BatchRecord, ForcedItem, Record, RecordEnv, RecordPayload};
