@@ -1,0 +1,128 @@
+use std::collections::BTreeMap;
+
+use alloy_primitives::{Address, B256, Bytes, U256, keccak256};
+use alloy_rlp::Decodable;
+use alloy_trie::Nibbles;
+
+use crate::{Account, AccountInfo, EMPTY_ROOT, NodeChange, NodeSource, Trie, TrieError};
+
+/// What a block (or several) changed. Storage that is written belongs to an account that exists.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct StateChanges {
+    /// New values; `None` removes the account. An empty account (EIP-161) is removed, too.
+    /// A removed account loses its storage.
+    pub accounts: BTreeMap<Address, Option<AccountInfo>>,
+    /// New values by slot; zero removes the slot.
+    pub storage: BTreeMap<Address, BTreeMap<U256, U256>>,
+    /// New codes by hash.
+    pub codes: BTreeMap<B256, Bytes>,
+}
+
+impl StateChanges {
+    /// Applies `later` on top.
+    pub fn merge(&mut self, later: StateChanges) {
+        for (address, account) in later.accounts {
+            if account.is_none() {
+                self.storage.remove(&address);
+            }
+            self.accounts.insert(address, account);
+        }
+        for (address, slots) in later.storage {
+            self.storage.entry(address).or_default().extend(slots);
+        }
+        self.codes.extend(later.codes);
+    }
+}
+
+/// The result of [`apply_changes`].
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct StateUpdate {
+    /// The new state root.
+    pub root: B256,
+    /// Nodes written and removed, each path once: per storage trie sorted by path, the state trie
+    /// last. The storage nodes of a removed account are not listed.
+    pub nodes: Vec<NodeChange>,
+    /// Every account named by the changes with its new storage root; `None`: absent now.
+    pub accounts: BTreeMap<Address, Option<Account>>,
+}
+
+/// Computes the state after `changes` to the state with root `root`.
+pub fn apply_changes<S: NodeSource>(
+    source: &S,
+    root: B256,
+    changes: &StateChanges,
+) -> Result<StateUpdate, TrieError<S::Error>> {
+    let with_storage = changes.storage.keys().filter(|a| !changes.accounts.contains_key(*a));
+    let addresses = changes.accounts.keys().chain(with_storage);
+    let mut order: Vec<(B256, Address)> = addresses.map(|a| (keccak256(a), *a)).collect();
+    order.sort_unstable();
+    let keys: Vec<B256> = order.iter().map(|(key, _)| *key).collect();
+
+    let mut update = StateUpdate::default();
+    let mut state_nodes = Vec::new();
+    let resolve = |i: usize, old: Option<&[u8]>| {
+        let (owner, address) = order[i];
+        let old = old.map(|value| decode_account(value, owner)).transpose()?;
+        let new = apply_account(source, owner, address, old, changes, &mut update.nodes)?;
+        update.accounts.insert(address, new);
+        Ok(new.map(alloy_rlp::encode))
+    };
+    let root = Trie::new(source, None, root).update(&keys, resolve, &mut state_nodes)?;
+    update.nodes.append(&mut state_nodes);
+    update.root = root;
+    Ok(update)
+}
+
+fn apply_account<S: NodeSource>(
+    source: &S,
+    owner: B256,
+    address: Address,
+    old: Option<Account>,
+    changes: &StateChanges,
+    nodes: &mut Vec<NodeChange>,
+) -> Result<Option<Account>, TrieError<S::Error>> {
+    let info = match (changes.accounts.get(&address), old) {
+        (Some(Some(info)), _) if !info.is_empty() => *info,
+        (Some(_), _) => return Ok(None),
+        (None, Some(old)) => old.info(),
+        (None, None) => return Err(TrieError::StorageWithoutAccount(address)),
+    };
+    let mut storage_root = old.map_or(EMPTY_ROOT, |account| account.storage_root);
+    if let Some(slots) = changes.storage.get(&address) {
+        storage_root = update_storage(source, owner, storage_root, slots, nodes)?;
+    }
+    let AccountInfo { nonce, balance, code_hash } = info;
+    Ok(Some(Account { nonce, balance, storage_root, code_hash }))
+}
+
+fn update_storage<S: NodeSource>(
+    source: &S,
+    owner: B256,
+    root: B256,
+    slots: &BTreeMap<U256, U256>,
+    nodes: &mut Vec<NodeChange>,
+) -> Result<B256, TrieError<S::Error>> {
+    let mut order: Vec<(B256, U256)> =
+        slots.iter().map(|(slot, value)| (slot_key(*slot), *value)).collect();
+    order.sort_unstable();
+    let keys: Vec<B256> = order.iter().map(|(key, _)| *key).collect();
+    let resolve = |i: usize, _: Option<&[u8]>| {
+        let value = order[i].1;
+        Ok((!value.is_zero()).then(|| alloy_rlp::encode(value)))
+    };
+    Trie::new(source, Some(owner), root).update(&keys, resolve, nodes)
+}
+
+/// Where a slot is in the storage trie.
+pub(crate) fn slot_key(slot: U256) -> B256 {
+    keccak256(slot.to_be_bytes::<32>())
+}
+
+pub(crate) fn decode_account<E: core::error::Error>(
+    mut value: &[u8],
+    key: B256,
+) -> Result<Account, TrieError<E>> {
+    let account = Account::decode(&mut value).ok().filter(|_| value.is_empty());
+    let path = Nibbles::unpack_array(&key.0);
+    account.ok_or(TrieError::Malformed { owner: None, path })
+}

@@ -1,0 +1,311 @@
+//! RLP of trie nodes (Yellow Paper, appendix D), read in place.
+
+use std::ops::Range;
+
+use alloy_primitives::{B256, keccak256};
+use alloy_trie::Nibbles;
+
+/// Nibbles in a key: keys are Keccak hashes.
+pub(crate) const KEY_NIBBLES: usize = 64;
+
+const EMPTY_STRING: u8 = 0x80;
+const HASH_ITEM: u8 = 0xa0;
+
+/// A reference to a child as it stands in its parent: `0xa0 ‖ hash`, or the child itself if its
+/// RLP is shorter than 32 bytes.
+#[derive(Clone, Copy)]
+pub(crate) struct Child {
+    len: u8,
+    item: [u8; 33],
+}
+
+impl Child {
+    pub(crate) fn of_rlp(rlp: &[u8]) -> Self {
+        if rlp.len() < 32 {
+            return Self::from_item(rlp);
+        }
+        let mut item = [HASH_ITEM; 33];
+        item[1..].copy_from_slice(keccak256(rlp).as_slice());
+        Self { len: 33, item }
+    }
+
+    /// `item` is at most 33 bytes: parsing and [`Self::of_rlp`] see to it.
+    pub(crate) fn from_item(bytes: &[u8]) -> Self {
+        let mut item = [0; 33];
+        item[..bytes.len()].copy_from_slice(bytes);
+        Self { len: bytes.len() as u8, item }
+    }
+
+    pub(crate) fn item(&self) -> &[u8] {
+        &self.item[..self.len as usize]
+    }
+
+    /// The hash, unless the child is embedded.
+    pub(crate) fn hash(&self) -> Option<B256> {
+        item_hash(self.item())
+    }
+}
+
+/// The hash in a child's item, unless the child is embedded.
+pub(crate) fn item_hash(item: &[u8]) -> Option<B256> {
+    (item.len() == 33).then(|| B256::from_slice(&item[1..]))
+}
+
+/// Byte ranges of a branch's sixteen children.
+#[derive(Clone, Copy)]
+pub(crate) struct Branch {
+    starts: [u16; 17],
+}
+
+impl Branch {
+    pub(crate) fn item(&self, nibble: u8) -> Range<usize> {
+        let n = nibble as usize;
+        self.starts[n] as usize..self.starts[n + 1] as usize
+    }
+
+    /// The child's item, `None` if there is no child.
+    pub(crate) fn child<'a>(&self, raw: &'a [u8], nibble: u8) -> Option<&'a [u8]> {
+        let item = &raw[self.item(nibble)];
+        (item != [EMPTY_STRING]).then_some(item)
+    }
+}
+
+/// A node read in place: ranges point into the bytes it was parsed from.
+pub(crate) enum Node {
+    Branch(Branch),
+    /// `path` is the absolute path of the child.
+    Extension {
+        path: Nibbles,
+        child: Range<usize>,
+    },
+    /// `key` is the whole key.
+    Leaf {
+        key: B256,
+        value: Range<usize>,
+    },
+}
+
+/// Parses the node at `path`. `None` for anything but a well-formed node that fits there.
+pub(crate) fn parse(raw: &[u8], path: &Nibbles) -> Option<Node> {
+    let (header, total, list) = item_bounds(raw)?;
+    if !list || total != raw.len() || total > u16::MAX as usize {
+        return None;
+    }
+    let mut starts = [0_u16; 18];
+    let (mut at, mut count) = (header, 0);
+    while at < total {
+        if count == 17 {
+            return None;
+        }
+        starts[count] = at as u16;
+        at += item_bounds(&raw[at..])?.1;
+        count += 1;
+    }
+    starts[count] = total as u16;
+    match count {
+        17 => parse_branch(raw, starts, path),
+        2 => parse_short(raw, header..starts[1] as usize, starts[1] as usize..total, path),
+        _ => None,
+    }
+}
+
+fn parse_branch(raw: &[u8], starts: [u16; 18], path: &Nibbles) -> Option<Node> {
+    // Keys have one length, so a branch holds no value.
+    if path.len() >= KEY_NIBBLES || raw[starts[16] as usize..] != [EMPTY_STRING] {
+        return None;
+    }
+    let mut children = [0; 17];
+    children.copy_from_slice(&starts[..17]);
+    let branch = Branch { starts: children };
+    let fits = |n| branch.child(raw, n).is_none_or(is_child);
+    (0..16).all(fits).then_some(Node::Branch(branch))
+}
+
+fn is_child(item: &[u8]) -> bool {
+    match item.first() {
+        Some(&HASH_ITEM) => item.len() == 33,
+        Some(&first) => first >= 0xc0 && item.len() < 32,
+        None => false,
+    }
+}
+
+fn parse_short(
+    raw: &[u8],
+    key: Range<usize>,
+    second: Range<usize>,
+    path: &Nibbles,
+) -> Option<Node> {
+    let (header, _, list) = item_bounds(&raw[key.clone()])?;
+    let compact = &raw[key.start + header..key.end];
+    let (&flags, rest) = compact.split_first()?;
+    let odd = flags & 0x10 != 0;
+    let length = path.len() + rest.len() * 2 + usize::from(odd);
+    if list || flags > 0x3f || (!odd && flags & 0x0f != 0) || length > KEY_NIBBLES {
+        return None;
+    }
+    let mut full = *path;
+    if odd {
+        full.push(flags & 0x0f);
+    }
+    full.extend(&Nibbles::unpack(rest));
+    if flags & 0x20 == 0 {
+        // An extension is not empty, and leaves a nibble for the branch below it.
+        let fits = full.len() > path.len() && full.len() < KEY_NIBBLES;
+        return (fits && is_child(&raw[second.clone()]))
+            .then_some(Node::Extension { path: full, child: second });
+    }
+    let (header, _, list) = item_bounds(&raw[second.clone()])?;
+    let value = second.start + header..second.end;
+    if list || full.len() != KEY_NIBBLES || value.is_empty() {
+        return None;
+    }
+    let mut key = B256::ZERO;
+    full.pack_to(key.as_mut_slice());
+    Some(Node::Leaf { key, value })
+}
+
+/// Length of an item's header, of the whole item, and whether it is a list. Lengths are checked
+/// against `bytes` and to be in shortest form.
+fn item_bounds(bytes: &[u8]) -> Option<(usize, usize, bool)> {
+    let first = *bytes.first()?;
+    let list = first >= 0xc0;
+    let (header, payload) = match first {
+        0..0x80 => return Some((0, 1, false)),
+        0x80..=0xb7 => (1, (first - 0x80) as usize),
+        0xc0..=0xf7 => (1, (first - 0xc0) as usize),
+        _ => {
+            let width = (first - if list { 0xf7 } else { 0xb7 }) as usize;
+            let digits = bytes.get(1..1 + width)?;
+            // No node comes near four bytes of length.
+            if width > 4 || digits[0] == 0 {
+                return None;
+            }
+            let payload = digits.iter().fold(0_usize, |n, &b| n << 8 | b as usize);
+            if payload < 56 {
+                return None;
+            }
+            (1 + width, payload)
+        }
+    };
+    let total = header.checked_add(payload)?;
+    let canonical = first != 0x81 || *bytes.get(1)? >= 0x80;
+    (canonical && total <= bytes.len()).then_some((header, total, list))
+}
+
+/// Appends the RLP header of a string or list of `payload` bytes (at most 65,535).
+fn push_header(out: &mut Vec<u8>, base: u8, payload: usize) {
+    match payload {
+        0..56 => out.push(base + payload as u8),
+        56..256 => out.extend([base + 56, payload as u8]),
+        _ => out.extend([base + 57, (payload >> 8) as u8, payload as u8]),
+    }
+}
+
+fn header_len(payload: usize) -> usize {
+    match payload {
+        0..56 => 1,
+        56..256 => 2,
+        _ => 3,
+    }
+}
+
+/// Hex-prefix encoding of the nibbles of `key` in `range` into `out`; returns its length.
+fn compact(key: &B256, range: Range<usize>, leaf: bool, out: &mut [u8; 33]) -> usize {
+    let flag = if leaf { 0x20 } else { 0 };
+    let (mut at, end) = (range.start, range.end);
+    if (end - at) % 2 == 1 {
+        out[0] = flag | 0x10 | nibble(key, at);
+        at += 1;
+    } else {
+        out[0] = flag;
+    }
+    let mut len = 1;
+    while at < end {
+        out[len] = nibble(key, at) << 4 | nibble(key, at + 1);
+        len += 1;
+        at += 2;
+    }
+    len
+}
+
+/// Writes the RLP of `[compact(key nibbles in range), second]` over `out`. `string` wraps
+/// `second` as an RLP string (a leaf's value); otherwise it is an item already.
+fn encode_short(out: &mut Vec<u8>, key: &B256, range: Range<usize>, second: &[u8], string: bool) {
+    let mut buffer = [0; 33];
+    let key_len = compact(key, range, string, &mut buffer);
+    let path = &buffer[..key_len];
+    let bare = |s: &[u8]| s.len() == 1 && s[0] < 0x80;
+    let string_len = |s: &[u8]| s.len() + if bare(s) { 0 } else { header_len(s.len()) };
+    let second_len = if string { string_len(second) } else { second.len() };
+    out.clear();
+    push_header(out, 0xc0, string_len(path) + second_len);
+    if !bare(path) {
+        push_header(out, 0x80, path.len());
+    }
+    out.extend_from_slice(path);
+    if string && !bare(second) {
+        push_header(out, 0x80, second.len());
+    }
+    out.extend_from_slice(second);
+}
+
+/// RLP of a leaf whose remaining key starts at nibble `depth`.
+pub(crate) fn encode_leaf(out: &mut Vec<u8>, key: &B256, depth: usize, value: &[u8]) {
+    encode_short(out, key, depth..KEY_NIBBLES, value, true);
+}
+
+/// RLP of an extension from nibble `depth` to the branch at `path`.
+pub(crate) fn encode_extension(out: &mut Vec<u8>, path: &Nibbles, depth: usize, child: &Child) {
+    let mut key = B256::ZERO;
+    let (whole, len) = (path.len(), path.len().div_ceil(2));
+    path.pack_to(&mut key.as_mut_slice()[..len]);
+    encode_short(out, &key, depth..whole, child.item(), false);
+}
+
+/// Builds a branch's RLP from its children's items in order.
+pub(crate) struct BranchEncoder {
+    buffer: Vec<u8>,
+}
+
+impl BranchEncoder {
+    pub(crate) fn new(mut buffer: Vec<u8>) -> Self {
+        buffer.clear();
+        buffer.extend([0; 3]);
+        Self { buffer }
+    }
+
+    pub(crate) fn push(&mut self, item: &[u8]) {
+        self.buffer.extend_from_slice(item);
+    }
+
+    pub(crate) fn push_empty(&mut self) {
+        self.buffer.push(EMPTY_STRING);
+    }
+
+    /// The buffer, and where in it the node starts.
+    pub(crate) fn finish(mut self) -> (Vec<u8>, usize) {
+        self.push_empty();
+        let payload = self.buffer.len() - 3;
+        let start = 3 - header_len(payload);
+        match payload {
+            0..56 => self.buffer[2] = 0xc0 + payload as u8,
+            56..256 => self.buffer[1..3].copy_from_slice(&[0xf8, payload as u8]),
+            _ => {
+                let [high, low] = (payload as u16).to_be_bytes();
+                self.buffer[..3].copy_from_slice(&[0xf9, high, low]);
+            }
+        }
+        (self.buffer, start)
+    }
+}
+
+/// Nibble `index` (below 64) of a key.
+pub(crate) fn nibble(key: &B256, index: usize) -> u8 {
+    let byte = key[index / 2];
+    if index.is_multiple_of(2) { byte >> 4 } else { byte & 0x0f }
+}
+
+/// The first `len` nibbles of a key.
+pub(crate) fn prefix(key: &B256, len: usize) -> Nibbles {
+    Nibbles::unpack_array(&key.0).slice(..len)
+}
