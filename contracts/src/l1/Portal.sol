@@ -59,7 +59,7 @@ contract Portal is Metering {
         if (gasLimit < minimum) revert GasLimitTooLow(minimum);
         if (gasLimit > MAX_GAS) revert GasLimitTooHigh(MAX_GAS);
 
-        address from = _isExternallyOwned() ? msg.sender : Alias.aliased(msg.sender);
+        address from = Alias.senderHasKey() ? msg.sender : Alias.aliased(msg.sender);
         IInbox(inbox).force(from, to, msg.value, value, gasLimit, isCreation, data);
         emit TransactionDeposited(
             from, to, DEPOSIT_VERSION, abi.encodePacked(msg.value, value, gasLimit, isCreation, data)
@@ -70,12 +70,5 @@ contract Portal is Metering {
     /// @notice Least gas limit of a deposit with `byteCount` bytes of data.
     function minimumGasLimit(uint64 byteCount) public pure returns (uint64) {
         return 21_000 + 64 * byteCount;
-    }
-
-    /// @dev An account whose code is an EIP-7702 delegation still has its key, and with it the same address on L2.
-    function _isExternallyOwned() private view returns (bool) {
-        if (msg.sender == tx.origin) return true;
-        bytes memory code = msg.sender.code;
-        return code.length == 23 && bytes3(code) == bytes3(0xef0100);
     }
 }
