@@ -18,6 +18,11 @@ impl Overlay {
         self.accounts.is_empty() && self.storage.is_empty() && self.codes.is_empty()
     }
 
+    /// What the overlay says of an account: `None` nothing, `Some(None)` that it is absent.
+    pub fn account(&self, address: &Address) -> Option<Option<AccountInfo>> {
+        self.accounts.get(address).copied()
+    }
+
     /// `None` removes the account and its storage.
     pub fn set_account(&mut self, address: Address, account: Option<AccountInfo>) {
         let account = account.filter(|info| !info.is_empty());
