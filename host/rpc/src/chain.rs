@@ -1,0 +1,261 @@
+//! What a chain tells the RPC: the only thing the L2 node and the embedded L1 implement differently.
+
+use alloy_primitives::{Address, B256, Bytes, Sealed, U256};
+use annex_evm::{InvalidTransaction, Rules};
+use annex_state::{AccountInfo, Overlay, StateReader};
+use annex_store::{LatestView, Store, StoreError};
+use annex_types::promise::SignedPromise;
+use annex_types::{Header, Receipt, RecoveredTransaction, SignatureError, Transaction};
+use std::future::Future;
+use std::sync::{Arc, OnceLock};
+use tokio::sync::broadcast;
+
+/// Which of the two chains answers; see the table "Differences" of spec/rpc.md.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Layer {
+    /// The embedded development L1: transactions wait in a pool until a block is mined.
+    L1,
+    /// Annex: transactions are executed on arrival; `latest` and `pending` state both hold all that was acknowledged.
+    L2,
+}
+
+/// One chain, as JSON-RPC reads it. Every method is cheap: none waits for I/O other than reads of the store.
+pub trait Chain: Send + Sync + 'static {
+    fn layer(&self) -> Layer;
+
+    fn chain_id(&self) -> u64;
+
+    fn rules(&self) -> Rules;
+
+    /// Sealed blocks and their state.
+    fn store(&self) -> &Store;
+
+    /// A consistent snapshot of the open block, or of an empty one on the head when none is open.
+    fn pending(&self) -> Result<Pending, StoreError>;
+
+    /// The pending value of one account, without the cost of a snapshot.
+    fn account(&self, address: Address) -> Result<Option<AccountInfo>, StoreError>;
+
+    /// A transaction that is in no sealed block yet.
+    fn unsealed(&self, hash: B256) -> Option<Unsealed>;
+
+    /// What waits: executable at once, and behind a gap of nonces.
+    fn pool(&self) -> Pool;
+
+    /// Hands over EIP-2718 transactions in order and answers in that order. On L2 an accepted transaction was executed
+    /// and logged; on L1 it was taken into the pool.
+    fn send_raw(
+        &self,
+        transactions: Vec<Bytes>,
+    ) -> impl Future<Output = Vec<Result<Accepted, Rejected>>> + Send;
+
+    /// Every new head, once the store holds it.
+    fn heads(&self) -> broadcast::Receiver<Arc<Sealed<Header>>>;
+
+    /// Every transaction, when it is executed (L2) or enters the pool (L1).
+    fn arrivals(&self) -> broadcast::Receiver<Arrival>;
+
+    fn finality(&self) -> Finality;
+
+    /// Number of the newest block known to exist, while this node is behind it.
+    fn syncing(&self) -> Option<u64>;
+}
+
+/// The open block.
+#[derive(Debug)]
+pub struct Pending {
+    /// The fields that are fixed before the seal, and `gas_used` so far; roots, bloom and the like are zero. While an
+    /// earlier block is being sealed, `parent_hash` may be zero, too.
+    pub header: Header,
+    /// Executed so far, in order.
+    pub transactions: Vec<Arc<Executed>>,
+    /// Price of a byte in 10^-6 wei (spec/fees.md, "Data gas"); zero on L1.
+    pub byte_cost: U256,
+    pub state: PendingState,
+}
+
+/// Pending state: what was executed since the store's newest block, over it.
+#[derive(Debug)]
+pub struct PendingState {
+    /// Oldest first. A layer may repeat what the base holds already, never what is older.
+    pub layers: Vec<Arc<Overlay>>,
+    pub base: LatestView,
+}
+
+type DynState<'a> = dyn StateReader<Error = StoreError> + 'a;
+
+impl PendingState {
+    fn read<T>(&self, read: impl FnOnce(&DynState<'_>) -> T) -> T {
+        fn over<T>(
+            layers: &[Arc<Overlay>],
+            base: &DynState<'_>,
+            read: impl FnOnce(&DynState<'_>) -> T,
+        ) -> T {
+            match layers.split_first() {
+                Some((oldest, later)) => over(later, &oldest.over(base), read),
+                None => read(base),
+            }
+        }
+        over(&self.layers, &self.base, read)
+    }
+}
+
+impl StateReader for PendingState {
+    type Error = StoreError;
+
+    fn account(&self, address: Address) -> Result<Option<AccountInfo>, StoreError> {
+        self.read(|state| state.account(address))
+    }
+
+    fn storage(&self, address: Address, slot: U256) -> Result<U256, StoreError> {
+        self.read(|state| state.storage(address, slot))
+    }
+
+    fn code(&self, hash: B256) -> Result<Bytes, StoreError> {
+        self.read(|state| state.code(hash))
+    }
+
+    fn block_hash(&self, number: u64) -> Result<B256, StoreError> {
+        self.read(|state| state.block_hash(number))
+    }
+}
+
+/// A transaction that was executed, with its place in the block.
+#[derive(Debug)]
+pub struct Executed {
+    pub transaction: RecoveredTransaction,
+    pub hash: B256,
+    pub block_number: u64,
+    pub timestamp: u64,
+    pub base_fee: u64,
+    pub index: u32,
+    pub receipt: Receipt,
+    /// Execution and data gas.
+    pub gas_used: u64,
+    /// Index in the block of the receipt's first log.
+    pub first_log: u64,
+    pub contract_address: Option<Address>,
+    /// Set once its group is signed.
+    pub promise: OnceLock<Arc<SignedPromise>>,
+}
+
+/// Transactions that became visible together, and the promise that covers them.
+#[derive(Clone, Debug)]
+pub struct MiniBlock {
+    /// Never empty, all of one block.
+    pub transactions: Vec<Arc<Executed>>,
+    pub promise: Option<Arc<SignedPromise>>,
+}
+
+#[derive(Clone, Debug)]
+pub enum Arrival {
+    Executed(Arc<MiniBlock>),
+    Pooled(Arc<RecoveredTransaction>),
+}
+
+#[derive(Clone, Debug)]
+pub enum Unsealed {
+    /// Executed and acknowledged: it has a receipt.
+    Acknowledged(Arc<Executed>),
+    /// Waits in the pool: it has no receipt.
+    Pooled(Arc<RecoveredTransaction>),
+}
+
+/// Transactions without a receipt.
+#[derive(Clone, Debug, Default)]
+pub struct Pool {
+    pub executable: Vec<Arc<RecoveredTransaction>>,
+    /// Wait for a lower nonce of their sender.
+    pub queued: Vec<Arc<RecoveredTransaction>>,
+}
+
+/// A transaction was taken.
+#[derive(Clone, Debug)]
+pub struct Accepted {
+    pub hash: B256,
+    /// Set where execution came before the answer.
+    pub executed: Option<Arc<Executed>>,
+}
+
+/// A transaction was not taken. Display is the message of the JSON-RPC error, with the wording of geth.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum Rejected {
+    #[error("failed to decode transaction")]
+    Malformed,
+    #[error("{0}")]
+    Signature(#[from] SignatureError),
+    #[error("transaction type not supported")]
+    TypeNotSupported,
+    #[error("only replay-protected (EIP-155) transactions allowed over RPC")]
+    NotReplayProtected,
+    #[error("invalid chain id for signer: have {have} want {want}")]
+    WrongChain { have: u64, want: u64 },
+    /// Executed, sealed or waiting already.
+    #[error("already known")]
+    AlreadyKnown,
+    #[error("nonce too low: next nonce {next}, tx nonce {got}")]
+    NonceTooLow { next: u64, got: u64 },
+    /// Refused for its nonce being ahead: the chain keeps no such transactions (any more).
+    #[error("nonce too high: next nonce {next}, tx nonce {got}")]
+    NonceGap { next: u64, got: u64 },
+    /// Another transaction with this nonce waits and this one pays no 10 % more.
+    #[error("replacement transaction underpriced")]
+    ReplacementUnderpriced,
+    #[error("transaction underpriced")]
+    Underpriced,
+    #[error("txpool is full")]
+    PoolFull,
+    #[error("oversized data: transaction size {size}, limit {limit}")]
+    Oversized { size: usize, limit: usize },
+    /// EIP-4844: commitments, proofs and versioned hashes do not belong together.
+    #[error("invalid blob sidecar")]
+    BlobSidecar,
+    #[error("{0}")]
+    Invalid(#[from] InvalidTransaction),
+    /// Unposted data or the executor's queue has reached its limit.
+    #[error("too much unposted data, try again later")]
+    Backlog,
+    /// The leader's view of L1 is too old to promise anything.
+    #[error("view of L1 is stale, try again later")]
+    StaleL1,
+    /// This node follows and knows no leader to hand the transaction to.
+    #[error("this node does not order transactions")]
+    NotLeader,
+    /// The node stops.
+    #[error("node is shutting down")]
+    Stopping,
+}
+
+/// Block numbers of the tags.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Finality {
+    /// L2: the newest block that L1 carries.
+    pub safe: u64,
+    /// L2: the newest block whose batch cannot be reorganised any more.
+    pub finalized: u64,
+}
+
+/// Decodes and recovers what a wallet sent, beside the executor: type, chain id and signature are checked here. A type-3
+/// transaction is refused; L1 decodes its network form itself.
+pub fn decode_raw(raw: &[u8], chain_id: u64) -> Result<RecoveredTransaction, Rejected> {
+    use alloy_consensus::Transaction as _;
+    use alloy_eips::eip2718::Decodable2718;
+    if raw.len() > MAX_RAW_TRANSACTION {
+        return Err(Rejected::Oversized { size: raw.len(), limit: MAX_RAW_TRANSACTION });
+    }
+    if matches!(raw.first(), Some(3 | 5..=0x7f)) {
+        return Err(Rejected::TypeNotSupported);
+    }
+    let mut rest = raw;
+    let tx = Transaction::decode_2718(&mut rest).map_err(|_| Rejected::Malformed)?;
+    if !rest.is_empty() {
+        return Err(Rejected::Malformed);
+    }
+    match tx.chain_id() {
+        Some(have) if have != chain_id => Err(Rejected::WrongChain { have, want: chain_id }),
+        _ => Ok(RecoveredTransaction::recover(tx)?),
+    }
+}
+
+/// Bytes of one transaction, as in geth's pool.
+pub const MAX_RAW_TRANSACTION: usize = 128 * 1024;
