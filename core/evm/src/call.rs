@@ -1,0 +1,168 @@
+use std::collections::BTreeMap;
+
+use alloy_eips::eip2930::AccessList;
+use alloy_eips::eip7702::SignedAuthorization;
+use alloy_primitives::{Address, Bytes, TxKind, U256, keccak256};
+use annex_state::{KECCAK_EMPTY, StateReader};
+use revm::bytecode::Bytecode;
+use revm::context::TxEnv;
+
+use crate::handler::Charges;
+use crate::validate::{authorizations, intrinsic_gas, least_gas};
+use crate::{Evm, InvalidTransaction, Outcome, Rules};
+
+const DYNAMIC_FEE_TYPE: u8 = 2;
+const SET_CODE_TYPE: u8 = 4;
+
+/// A call without a signature, as `eth_call` and `eth_estimateGas` make it.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct CallRequest {
+    pub from: Address,
+    pub to: TxKind,
+    /// For the execution alone; may exceed the block's limit.
+    pub gas_limit: u64,
+    /// Wei; with zero nothing is charged and the base fee need not be met.
+    pub max_fee_per_gas: u128,
+    /// Wei; `None`: the whole of `max_fee_per_gas` is paid.
+    pub max_priority_fee_per_gas: Option<u128>,
+    pub value: U256,
+    pub input: Bytes,
+    pub access_list: AccessList,
+    pub authorization_list: Vec<SignedAuthorization>,
+}
+
+/// What an account is to be instead (the state overrides of `eth_call`).
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct AccountOverride {
+    pub nonce: Option<u64>,
+    pub balance: Option<U256>,
+    pub code: Option<Bytes>,
+    /// Instead of the whole storage.
+    pub storage: Option<BTreeMap<U256, U256>>,
+    /// On top of the storage.
+    pub storage_diff: BTreeMap<U256, U256>,
+}
+
+impl<R: StateReader> Evm<R> {
+    /// Makes a call and drops what it changed. Of what is checked for a transaction, only these are: gas for the
+    /// intrinsic cost, fees where any are given, and the balance they and the value need.
+    pub fn call(
+        &mut self,
+        request: &CallRequest,
+    ) -> Result<Result<Outcome, InvalidTransaction>, R::Error> {
+        let (env, price) = match self.call_env(request) {
+            Ok(prepared) => prepared,
+            Err(invalid) => return Ok(Err(invalid)),
+        };
+        let intrinsic = intrinsic_gas(&env);
+        let (limit, required) = (request.gas_limit, least_gas(&intrinsic));
+        if limit < required {
+            return Ok(Err(InvalidTransaction::IntrinsicGas { limit, required, data_gas: 0 }));
+        }
+        let reward = match self.rules() {
+            Rules::L1 => price.saturating_sub(u128::from(self.block().base_fee)),
+            Rules::L2 => price,
+        };
+        let charges = Charges { price, reward, data_gas: 0 };
+        self.inner.ctx.tx = env;
+        if let Err(invalid) = self.charge_sender(charges, false)? {
+            self.discard();
+            return Ok(Err(invalid));
+        }
+        let outcome = self.run(intrinsic, charges)?;
+        self.discard();
+        Ok(Ok(outcome))
+    }
+
+    /// The least gas limit with which the call succeeds, up to the request's. A call that fails even with that is
+    /// returned as it ended.
+    pub fn estimate_gas(
+        &mut self,
+        request: &CallRequest,
+    ) -> Result<Result<Result<u64, Outcome>, InvalidTransaction>, R::Error> {
+        let mut request = request.clone();
+        let outcome = match self.call(&request)? {
+            Ok(outcome) if outcome.success() => outcome,
+            Ok(failed) => return Ok(Ok(Err(failed))),
+            Err(invalid) => return Ok(Err(invalid)),
+        };
+        // Gas used is after refunds and without what nested calls must leave unused, so the limit may have to be higher.
+        let (mut fails, mut works) = (outcome.execution_gas.saturating_sub(1), request.gas_limit);
+        let mut attempt = outcome.execution_gas;
+        while fails + 1 < works {
+            request.gas_limit = attempt.clamp(fails + 1, works - 1);
+            match self.call(&request)? {
+                Ok(outcome) if outcome.success() => works = request.gas_limit,
+                _ => fails = request.gas_limit,
+            }
+            // Most calls need little more than they use.
+            let middle = fails + (works - fails) / 2;
+            attempt = middle.min(fails.saturating_mul(2));
+        }
+        Ok(Ok(Ok(works)))
+    }
+
+    /// Makes an account another for all that follows.
+    pub fn override_account(
+        &mut self,
+        address: Address,
+        changes: AccountOverride,
+    ) -> Result<(), R::Error> {
+        let mut account = self.state().account(address)?.unwrap_or_default();
+        account.nonce = changes.nonce.unwrap_or(account.nonce);
+        account.balance = changes.balance.unwrap_or(account.balance);
+        let database = self.database_mut();
+        if let Some(code) = changes.code {
+            account.code_hash = if code.is_empty() { KECCAK_EMPTY } else { keccak256(&code) };
+            if !code.is_empty() {
+                let code = Bytecode::new_raw_checked(code.clone())
+                    .unwrap_or_else(|_| Bytecode::new_legacy(code));
+                database.set_code(account.code_hash, code);
+            }
+        }
+        database.set_account(address, Some(account));
+        if let Some(storage) = changes.storage {
+            database.cleared.insert(address);
+            for (slot, value) in storage {
+                database.set_storage(address, slot, value);
+            }
+        }
+        for (slot, value) in changes.storage_diff {
+            database.set_storage(address, slot, value);
+        }
+        Ok(())
+    }
+
+    fn call_env(&self, request: &CallRequest) -> Result<(TxEnv, u128), InvalidTransaction> {
+        let (fee_cap, tip) = (request.max_fee_per_gas, request.max_priority_fee_per_gas);
+        let base_fee = self.block().base_fee;
+        if let Some(tip) = tip
+            && tip > fee_cap
+        {
+            return Err(InvalidTransaction::TipAboveFeeCap { tip, fee_cap });
+        }
+        if fee_cap != 0 && fee_cap < u128::from(base_fee) {
+            return Err(InvalidTransaction::FeeCapBelowBaseFee { fee_cap, base_fee });
+        }
+        let price =
+            tip.map_or(fee_cap, |tip| fee_cap.min(u128::from(base_fee).saturating_add(tip)));
+        let with_code = !request.authorization_list.is_empty();
+        let env = TxEnv {
+            tx_type: if with_code { SET_CODE_TYPE } else { DYNAMIC_FEE_TYPE },
+            caller: request.from,
+            gas_limit: request.gas_limit,
+            gas_price: fee_cap,
+            kind: request.to,
+            value: request.value,
+            data: request.input.clone(),
+            nonce: 0,
+            chain_id: None,
+            access_list: request.access_list.clone(),
+            gas_priority_fee: tip,
+            blob_hashes: Vec::new(),
+            max_fee_per_blob_gas: 0,
+            authorization_list: authorizations(&request.authorization_list),
+        };
+        Ok((env, price))
+    }
+}
