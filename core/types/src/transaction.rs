@@ -32,6 +32,13 @@ pub enum Transaction {
 /// `type ‖ rlp([status, cumulativeGasUsed, bloom, logs])`.
 pub type Receipt = EthereumReceipt<TxType>;
 
+// Receipts are encoded through `alloy_consensus::TxReceipt`, which asks for it.
+impl alloy_consensus::InMemorySize for TxType {
+    fn size(&self) -> usize {
+        size_of::<Self>()
+    }
+}
+
 impl Transaction {
     /// Keccak of the EIP-2718 encoding.
     pub fn hash(&self) -> B256 {
