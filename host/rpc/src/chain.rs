@@ -1,7 +1,7 @@
 //! What a chain tells the RPC: the only thing the L2 node and the embedded L1 implement differently.
 
 use alloy_primitives::{Address, B256, Bytes, Sealed, U256};
-use annex_evm::{InvalidTransaction, Rules};
+use annex_evm::{BlockEnv, InvalidTransaction, Rules};
 use annex_state::{AccountInfo, Overlay, StateReader};
 use annex_store::{LatestView, Store, StoreError};
 use annex_types::promise::SignedPromise;
@@ -67,10 +67,10 @@ pub struct Pending {
     /// The fields that are fixed before the seal, and `gas_used` so far; roots, bloom and the like are zero. While an
     /// earlier block is being sealed, `parent_hash` may be zero, too.
     pub header: Header,
+    /// The same block as the EVM sees it.
+    pub env: BlockEnv,
     /// Executed so far, in order.
     pub transactions: Vec<Arc<Executed>>,
-    /// Price of a byte in 10^-6 wei (spec/fees.md, "Data gas"); zero on L1.
-    pub byte_cost: U256,
     pub state: PendingState,
 }
 
@@ -184,20 +184,9 @@ pub enum Rejected {
     Malformed,
     #[error("{0}")]
     Signature(#[from] SignatureError),
-    #[error("transaction type not supported")]
-    TypeNotSupported,
-    #[error("only replay-protected (EIP-155) transactions allowed over RPC")]
-    NotReplayProtected,
-    #[error("invalid chain id for signer: have {have} want {want}")]
-    WrongChain { have: u64, want: u64 },
     /// Executed, sealed or waiting already.
     #[error("already known")]
     AlreadyKnown,
-    #[error("nonce too low: next nonce {next}, tx nonce {got}")]
-    NonceTooLow { next: u64, got: u64 },
-    /// Refused for its nonce being ahead: the chain keeps no such transactions (any more).
-    #[error("nonce too high: next nonce {next}, tx nonce {got}")]
-    NonceGap { next: u64, got: u64 },
     /// Another transaction with this nonce waits and this one pays no 10 % more.
     #[error("replacement transaction underpriced")]
     ReplacementUnderpriced,
@@ -210,6 +199,7 @@ pub enum Rejected {
     /// EIP-4844: commitments, proofs and versioned hashes do not belong together.
     #[error("invalid blob sidecar")]
     BlobSidecar,
+    /// By the rules of the open block; also a nonce gap where the chain keeps no transaction that waits.
     #[error("{0}")]
     Invalid(#[from] InvalidTransaction),
     /// Unposted data or the executor's queue has reached its limit.
@@ -243,8 +233,8 @@ pub fn decode_raw(raw: &[u8], chain_id: u64) -> Result<RecoveredTransaction, Rej
     if raw.len() > MAX_RAW_TRANSACTION {
         return Err(Rejected::Oversized { size: raw.len(), limit: MAX_RAW_TRANSACTION });
     }
-    if matches!(raw.first(), Some(3 | 5..=0x7f)) {
-        return Err(Rejected::TypeNotSupported);
+    if let Some(ty @ (3 | 5..=0x7f)) = raw.first() {
+        return Err(InvalidTransaction::TypeNotSupported(*ty).into());
     }
     let mut rest = raw;
     let tx = Transaction::decode_2718(&mut rest).map_err(|_| Rejected::Malformed)?;
@@ -252,7 +242,9 @@ pub fn decode_raw(raw: &[u8], chain_id: u64) -> Result<RecoveredTransaction, Rej
         return Err(Rejected::Malformed);
     }
     match tx.chain_id() {
-        Some(have) if have != chain_id => Err(Rejected::WrongChain { have, want: chain_id }),
+        Some(have) if have != chain_id => {
+            Err(InvalidTransaction::WrongChainId { have, want: chain_id }.into())
+        }
         _ => Ok(RecoveredTransaction::recover(tx)?),
     }
 }
