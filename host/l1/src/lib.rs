@@ -1,1 +1,36 @@
-//! annex-l1
+//! Everything the node says to L1 and hears from it, given URLs alone.
+//!
+//! - [`L1Client`] asks an execution endpoint, and beacon endpoints for blobs; records are checked to chain, blobs to match their
+//!   hashes.
+//! - [`Follower`] reads the Inbox's log through reorganisations.
+//! - [`Poster`] sends batches, [`deposit`] deposits, [`deploy`] a chain's contracts.
+//! - [`contracts`] are the bindings, [`genesis_alloc`] the code L2 starts with, [`Deployment`] the file that names a chain.
+//!
+//! Calls have timeouts, bounded answers and bounded retries. [`L1Error::is_transient`] tells whether to try again later.
+
+mod beacon;
+mod client;
+pub mod contracts;
+mod deploy;
+mod deployment;
+mod deposit;
+mod error;
+mod follow;
+mod genesis;
+mod poster;
+mod records;
+mod send;
+mod transport;
+
+pub use beacon::versioned_hash;
+pub use client::{BlockRef, L1Block, L1Client};
+pub use deploy::{Contract, DeployError, DeployRequest, StepError, deploy};
+pub use deployment::{Contracts, Deployment, DeploymentFileError, Parameters};
+pub use deposit::{Deposit, DepositOutcome, DepositReceipt, deposit};
+pub use error::{L1Error, LogFault, Revert};
+pub use follow::{Checkpoint, Event, Follower};
+pub use genesis::genesis_alloc;
+pub use poster::{BatchBody, Poster};
+pub use records::{L1Record, LogPosition, decode_record, op_alias_hash};
+pub use send::{Call, Included, SendLimits, SendOutcome, Sender};
+pub use transport::http_client;

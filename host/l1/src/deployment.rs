@@ -1,0 +1,138 @@
+//! `deployment.json` (spec/deployment.md).
+
+use alloy_primitives::{Address, B256};
+use annex_types::ChainConfig;
+use serde::{Deserialize, Serialize};
+use std::fs;
+use std::io::{self, Write};
+use std::path::Path;
+
+/// A chain as its contracts were deployed: all that a node needs besides an L1 endpoint.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct Deployment {
+    pub l1_chain_id: u64,
+    pub l2_chain_id: u64,
+    pub contracts: Contracts,
+    pub parameters: Parameters,
+    /// Hash of L2 block 0.
+    pub genesis_hash: B256,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct Contracts {
+    pub inbox: Address,
+    pub lease: Address,
+    pub portal: Address,
+    pub l1_standard_bridge: Address,
+    pub multicall3: Address,
+}
+
+/// What the deployer chooses. Times are in seconds; all but `l1_confirmations` is frozen in the Inbox.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct Parameters {
+    pub forced_delay: u64,
+    pub liveness_window: u64,
+    pub max_origin_lag: u64,
+    pub timestamp_drift: u64,
+    /// Gas.
+    pub gas_target_per_second: u64,
+    pub base_fee_scalar: u64,
+    pub blob_base_fee_scalar: u64,
+    pub genesis_timestamp: u64,
+    /// L1 blocks that must lie above a record before a node takes it up.
+    pub l1_confirmations: u64,
+    /// L1 block of record 0.
+    pub l1_start_block: u64,
+}
+
+impl Parameters {
+    /// The defaults of spec/deployment.md. `l1_start_block` is for [`crate::deploy`] to fill in.
+    pub fn production(genesis_timestamp: u64) -> Self {
+        Self {
+            forced_delay: 3_600,
+            liveness_window: 21_600,
+            max_origin_lag: 600,
+            timestamp_drift: 12,
+            gas_target_per_second: 480_000_000,
+            base_fee_scalar: 200_000,
+            blob_base_fee_scalar: 1_050_000,
+            genesis_timestamp,
+            l1_confirmations: 2,
+            l1_start_block: 0,
+        }
+    }
+
+    /// The defaults of spec/deployment.md for a local L1.
+    pub fn development(genesis_timestamp: u64) -> Self {
+        Self {
+            forced_delay: 20,
+            liveness_window: 60,
+            timestamp_drift: 5,
+            l1_confirmations: 0,
+            ..Self::production(genesis_timestamp)
+        }
+    }
+}
+
+/// Why the file cannot be used.
+#[derive(Debug, thiserror::Error)]
+pub enum DeploymentFileError {
+    #[error("cannot read or write it: {0}")]
+    Io(#[from] io::Error),
+    #[error("it is not a deployment: {0}")]
+    Json(#[from] serde_json::Error),
+}
+
+impl Deployment {
+    pub fn read(path: &Path) -> Result<Self, DeploymentFileError> {
+        Ok(serde_json::from_slice(&fs::read(path)?)?)
+    }
+
+    /// Writes the file as a whole or not at all.
+    pub fn write(&self, path: &Path) -> Result<(), DeploymentFileError> {
+        let mut json = serde_json::to_vec_pretty(self)?;
+        json.push(b'\n');
+        let temporary = path.with_extension("json.tmp");
+        let mut file = fs::File::create(&temporary)?;
+        file.write_all(&json)?;
+        file.sync_all()?;
+        fs::rename(&temporary, path)?;
+        Ok(())
+    }
+
+    pub fn chain_config(&self) -> ChainConfig {
+        let Parameters {
+            forced_delay,
+            liveness_window,
+            max_origin_lag,
+            timestamp_drift,
+            gas_target_per_second,
+            base_fee_scalar,
+            blob_base_fee_scalar,
+            genesis_timestamp,
+            ..
+        } = self.parameters;
+        ChainConfig {
+            l1_chain_id: self.l1_chain_id,
+            l2_chain_id: self.l2_chain_id,
+            inbox: self.contracts.inbox,
+            lease: self.contracts.lease,
+            portal: self.contracts.portal,
+            l1_standard_bridge: self.contracts.l1_standard_bridge,
+            forced_delay,
+            liveness_window,
+            max_origin_lag,
+            timestamp_drift,
+            gas_target_per_second,
+            base_fee_scalar,
+            blob_base_fee_scalar,
+            genesis_timestamp,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;
