@@ -3,28 +3,20 @@
 use alloy_primitives::{Address, B256, Bytes, Sealed, U256};
 use annex_evm::{BlockEnv, InvalidTransaction, Rules};
 use annex_state::{AccountInfo, Overlay, StateReader};
-use annex_store::{LatestView, Store, StoreError};
+use annex_store::{Store, StoreError, View};
 use annex_types::promise::SignedPromise;
 use annex_types::{Header, Receipt, RecoveredTransaction, SignatureError, Transaction};
 use std::future::Future;
 use std::sync::{Arc, OnceLock};
 use tokio::sync::broadcast;
 
-/// Which of the two chains answers; see the table "Differences" of spec/rpc.md.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Layer {
-    /// The embedded development L1: transactions wait in a pool until a block is mined.
-    L1,
-    /// Annex: transactions are executed on arrival; `latest` and `pending` state both hold all that was acknowledged.
-    L2,
-}
-
 /// One chain, as JSON-RPC reads it. Every method is cheap: none waits for I/O other than reads of the store.
 pub trait Chain: Send + Sync + 'static {
-    fn layer(&self) -> Layer;
-
     fn chain_id(&self) -> u64;
 
+    /// Which of the two chains answers; see "Differences" in spec/rpc.md. With L1's rules transactions wait in a pool
+    /// until a block is mined. With L2's they are executed on arrival, and `latest` and `pending` state are the same:
+    /// both hold all that was acknowledged.
     fn rules(&self) -> Rules;
 
     /// Sealed blocks and their state.
@@ -79,7 +71,7 @@ pub struct Pending {
 pub struct PendingState {
     /// Oldest first. A layer may repeat what the base holds already, never what is older.
     pub layers: Vec<Arc<Overlay>>,
-    pub base: LatestView,
+    pub base: View,
 }
 
 type DynState<'a> = dyn StateReader<Error = StoreError> + 'a;
@@ -199,6 +191,12 @@ pub enum Rejected {
     /// EIP-4844: commitments, proofs and versioned hashes do not belong together.
     #[error("invalid blob sidecar")]
     BlobSidecar,
+    /// EIP-4844: the form that blocks hold, not the network's.
+    #[error("missing sidecar in blob transaction")]
+    MissingSidecar,
+    /// EIP-7594: blob proofs where cell proofs are asked for.
+    #[error("unexpected sidecar version, want: 1, got: 0")]
+    SidecarVersion,
     /// By the rules of the open block; also a nonce gap where the chain keeps no transaction that waits.
     #[error("{0}")]
     Invalid(#[from] InvalidTransaction),
@@ -211,6 +209,9 @@ pub enum Rejected {
     /// This node follows and knows no leader to hand the transaction to.
     #[error("this node does not order transactions")]
     NotLeader,
+    /// The node could not read or write its store; the log says why.
+    #[error("internal error")]
+    Internal,
     /// The node stops.
     #[error("node is shutting down")]
     Stopping,

@@ -3,6 +3,6 @@
 pub mod chain;
 
 pub use chain::{
-    Accepted, Arrival, Chain, Executed, Finality, Layer, MiniBlock, Pending, PendingState, Pool,
-    Rejected, Unsealed, decode_raw,
+    Accepted, Arrival, Chain, Executed, Finality, MiniBlock, Pending, PendingState, Pool, Rejected,
+    Unsealed, decode_raw,
 };
