@@ -157,9 +157,8 @@ impl Beacon {
             | StatusCode::NOT_IMPLEMENTED => return Ok(None),
             _ => {}
         }
-        let response = response
-            .error_for_status()
-            .map_err(|error| L1Error::Beacon(error.without_url()))?;
+        let response =
+            response.error_for_status().map_err(|error| L1Error::Beacon(error.without_url()))?;
         let body = read_body(response).await.map_err(|error| match error {
             BodyError::TooLarge(_) => L1Error::TooLarge,
             BodyError::Http(error) => L1Error::Beacon(error.without_url()),

@@ -87,6 +87,12 @@ pub async fn deploy(
         Some(nonce) => nonce,
         None => client.nonce(deployer).await?,
     };
+    let interrupted = |contract, cause| DeployError::Interrupted {
+        contract,
+        first_nonce,
+        genesis_timestamp: request.parameters.genesis_timestamp,
+        cause,
+    };
     let multicall_exists = !client.code(predeploys::MULTICALL3).await?.is_empty();
     let mut deployment = Deployment {
         l1_chain_id: client.chain_id(),
@@ -108,25 +114,15 @@ pub async fn deploy(
     deployment.genesis_hash = genesis_hash(&deployment.chain_config());
 
     let mut sender = Sender::new(client.clone(), signer, limits);
-    let mut nonce = first_nonce;
-    for (contract, address, code) in creations(request, &deployment, multicall_exists) {
+    let creations = creations(request, &deployment, multicall_exists);
+    for (nonce, (contract, address, code)) in (first_nonce..).zip(creations) {
         let step = create(&mut sender, nonce, address, code).await;
-        step.map_err(|cause| DeployError::Interrupted {
-            contract,
-            first_nonce,
-            genesis_timestamp: request.parameters.genesis_timestamp,
-            cause,
-        })?;
+        step.map_err(|cause| interrupted(contract, cause))?;
         tracing::info!(?contract, %address, "on L1");
-        nonce += 1;
     }
+    let start = start_block(client, deployment.contracts.inbox).await;
     deployment.parameters.l1_start_block =
-        start_block(client, deployment.contracts.inbox).await.map_err(|cause| DeployError::Interrupted {
-            contract: Contract::Inbox,
-            first_nonce,
-            genesis_timestamp: request.parameters.genesis_timestamp,
-            cause,
-        })?;
+        start.map_err(|cause| interrupted(Contract::Inbox, cause))?;
     Ok(deployment)
 }
 
@@ -138,7 +134,8 @@ fn creations(
 ) -> Vec<(Contract, Address, Bytes)> {
     let config = deployment.chain_config();
     let at = &deployment.contracts;
-    let code = |bytecode: &Bytes, arguments: Vec<u8>| [bytecode, arguments.as_slice()].concat().into();
+    let code =
+        |bytecode: &Bytes, arguments: Vec<u8>| [bytecode, arguments.as_slice()].concat().into();
     let mut creations = vec![
         (
             Contract::Lease,
@@ -159,10 +156,7 @@ fn creations(
         (
             Contract::Portal,
             at.portal,
-            code(
-                &contracts::Portal::BYTECODE,
-                (at.inbox, request.l2_chain_id).abi_encode_params(),
-            ),
+            code(&contracts::Portal::BYTECODE, (at.inbox, request.l2_chain_id).abi_encode_params()),
         ),
         (
             Contract::L1StandardBridge,

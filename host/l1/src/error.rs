@@ -99,7 +99,9 @@ impl From<TransportError> for L1Error {
             RpcError::SerError(error) | RpcError::DeserError { err: error, .. } => {
                 Self::Malformed(error)
             }
-            RpcError::Transport(TransportErrorKind::NonRetryable(error)) if error.is::<TooLarge>() => {
+            RpcError::Transport(TransportErrorKind::NonRetryable(error))
+                if error.is::<TooLarge>() =>
+            {
                 Self::TooLarge
             }
             RpcError::Transport(kind) => Self::Unavailable(Box::new(kind)),

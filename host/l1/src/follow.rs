@@ -52,13 +52,8 @@ impl Follower {
         confirmations: u64,
         checkpoints: impl IntoIterator<Item = Checkpoint>,
     ) -> Self {
-        let mut this = Self {
-            inbox,
-            start,
-            confirmations,
-            checkpoints: VecDeque::new(),
-            step: MAX_LOG_RANGE,
-        };
+        let mut this =
+            Self { inbox, start, confirmations, checkpoints: VecDeque::new(), step: MAX_LOG_RANGE };
         checkpoints.into_iter().for_each(|checkpoint| this.push(checkpoint));
         this
     }

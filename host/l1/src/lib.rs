@@ -4,7 +4,7 @@
 //!   hashes.
 //! - [`Follower`] reads the Inbox's log through reorganisations.
 //! - [`Poster`] sends batches, [`deposit`] deposits, [`deploy`] a chain's contracts.
-//! - [`contracts`] are the bindings, [`genesis_alloc`] the code L2 starts with, [`Deployment`] the file that names a chain.
+//! - [`contracts`] are the bindings, [`predeploys`] the code L2 starts with, [`Deployment`] the file that names a chain.
 //!
 //! Calls have timeouts, bounded answers and bounded retries. [`L1Error::is_transient`] tells whether to try again later.
 
@@ -29,7 +29,7 @@ pub use deployment::{Contracts, Deployment, DeploymentFileError, Parameters};
 pub use deposit::{Deposit, DepositOutcome, DepositReceipt, deposit};
 pub use error::{L1Error, LogFault, Revert};
 pub use follow::{Checkpoint, Event, Follower};
-pub use genesis::genesis_alloc;
+pub use genesis::predeploys;
 pub use poster::{BatchBody, Poster};
 pub use records::{L1Record, LogPosition, decode_record, op_alias_hash};
 pub use send::{Call, Included, SendLimits, SendOutcome, Sender};

@@ -5,7 +5,9 @@ use crate::error::{L1Error, LogFault};
 use alloy_primitives::{Address, B256, Bytes, TxKind, U256, keccak256};
 use alloy_rpc_types_eth::Log;
 use alloy_sol_types::{SolEvent, SolValue};
-use annex_types::{BatchData, BatchRecord, ForcedItem, MAX_BLOBS, Record, RecordEnv, RecordPayload};
+use annex_types::{
+    BatchData, BatchRecord, ForcedItem, MAX_BLOBS, Record, RecordEnv, RecordPayload,
+};
 use op_alloy_consensus::TxDeposit;
 use serde::{Deserialize, Serialize};
 

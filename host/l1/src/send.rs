@@ -245,7 +245,8 @@ impl Sender {
         fees: Fees,
     ) -> Result<Accepted, L1Error> {
         let (hash, raw) = self.sign(call, nonce, gas, fees)?;
-        let accepted = match self.client.request::<_, B256>("eth_sendRawTransaction", (raw,)).await {
+        let accepted = match self.client.request::<_, B256>("eth_sendRawTransaction", (raw,)).await
+        {
             Ok(_) => Accepted::Yes,
             Err(L1Error::Rejected(error)) => match refusal(&error.message) {
                 Some(accepted) => accepted,
@@ -274,7 +275,13 @@ impl Sender {
         }
     }
 
-    fn sign(&self, call: &Call, nonce: u64, gas: u64, fees: Fees) -> Result<(B256, Bytes), L1Error> {
+    fn sign(
+        &self,
+        call: &Call,
+        nonce: u64,
+        gas: u64,
+        fees: Fees,
+    ) -> Result<(B256, Bytes), L1Error> {
         let chain_id = self.client.chain_id();
         if let (Some(sidecar), TxKind::Call(to)) = (&call.sidecar, call.to) {
             let tx = TxEip4844 {
@@ -367,7 +374,9 @@ impl Sender {
 /// What the refusals that are not errors mean. Clients agree on the words, not on codes.
 fn refusal(message: &str) -> Option<Accepted> {
     let message = message.to_ascii_lowercase();
-    if ["already known", "already imported", "known transaction"].iter().any(|m| message.contains(m))
+    if ["already known", "already imported", "known transaction"]
+        .iter()
+        .any(|m| message.contains(m))
     {
         Some(Accepted::Yes)
     } else if message.contains("underpriced") {
