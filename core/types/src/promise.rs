@@ -1,7 +1,7 @@
 //! What the leader signs before it answers (spec/promise.md).
 
 use crate::transaction::{SignatureError, recover_signer};
-use alloy_primitives::{Address, B256, Signature, U256, keccak256};
+use alloy_primitives::{Address, B256, Signature, keccak256};
 use alloy_sol_types::{Eip712Domain, SolStruct, eip712_domain, sol};
 use serde::{Deserialize, Serialize};
 

@@ -61,8 +61,7 @@ pub fn encode_content(batch: &Batch, chain_id: u64) -> Vec<u8> {
         if is_new {
             columns[Column::Beneficiaries as usize].extend_from_slice(block.beneficiary.as_slice());
         }
-        (timestamp, origin, beneficiary) =
-            (block.timestamp, block.origin, Some(block.beneficiary));
+        (timestamp, origin, beneficiary) = (block.timestamp, block.origin, Some(block.beneficiary));
         for transaction in &block.transactions {
             put_transaction(transaction, chain_id, |c, bytes| {
                 columns[c as usize].extend_from_slice(bytes);
@@ -265,11 +264,7 @@ impl<'a> Columns<'a> {
 }
 
 /// Decodes the content of a frame.
-pub fn decode_content(
-    content: &[u8],
-    limits: &Limits,
-    chain_id: u64,
-) -> Result<Batch, BatchError> {
+pub fn decode_content(content: &[u8], limits: &Limits, chain_id: u64) -> Result<Batch, BatchError> {
     let mut reader = Reader(content);
     let parent_hash = B256::from(reader.array()?);
     let count = reader.u64()?;
@@ -407,8 +402,7 @@ fn read_plain(
             Transaction::Eip1559(Signed::new_unhashed(tx, signature))
         } else {
             let chain_id = Some(chain_id);
-            let tx =
-                TxLegacy { chain_id, nonce, gas_price: fees[i], gas_limit, to, value, input };
+            let tx = TxLegacy { chain_id, nonce, gas_price: fees[i], gas_limit, to, value, input };
             Transaction::Legacy(Signed::new_unhashed(tx, signature))
         }
     };
@@ -444,7 +438,7 @@ fn read_raw(
 }
 
 /// Only what encodes to the same bytes again, so that the batch fixes transaction hashes.
-fn decode_raw(raw: &[u8]) -> Option<Transaction> {
+pub(super) fn decode_raw(raw: &[u8]) -> Option<Transaction> {
     let is_known = matches!(raw.first()?, 1 | 2 | 4 | 0xc0..);
     let transaction = is_known.then(|| Transaction::decode_2718_exact(raw).ok())??;
     (transaction.encoded_2718() == raw).then_some(transaction)

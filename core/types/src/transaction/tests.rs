@@ -11,7 +11,9 @@ proptest! {
         let (signature, id) = key.sign_prehash_recoverable(&hash).expect("any hash can be signed");
         let point = VerifyingKey::from(&key).to_encoded_point(false);
         let address = Address::from_slice(&keccak256(&point.as_bytes()[1..])[12..]);
-        let signature = Signature::from_signature_and_parity(signature, id.is_y_odd());
+        let (r, s) = signature.split_bytes();
+        let (r, s) = (U256::from_be_slice(&r), U256::from_be_slice(&s));
+        let signature = Signature::new(r, s, id.is_y_odd());
         prop_assert_eq!(recover_signer(&signature, B256::from(hash)), Ok(address));
 
         let order = uint!(0xFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFEBAAEDCE6AF48A03BBFD25E8CD0364141_U256);
