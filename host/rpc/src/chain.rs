@@ -28,7 +28,8 @@ pub trait Chain: Send + Sync + 'static {
     /// The pending value of one account, without the cost of a snapshot.
     fn account(&self, address: Address) -> Result<Option<AccountInfo>, StoreError>;
 
-    /// A transaction that is in no sealed block yet.
+    /// A transaction that is in no sealed block yet, by its hash or an alias. The store must hold a block before its
+    /// transactions disappear here.
     fn unsealed(&self, hash: B256) -> Option<Unsealed>;
 
     /// What waits: executable at once, and behind a gap of nonces.
@@ -126,7 +127,8 @@ pub struct Executed {
     pub gas_used: u64,
     /// Index in the block of the receipt's first log.
     pub first_log: u64,
-    pub contract_address: Option<Address>,
+    /// Nonce its sender had, of a deposit; `None` for signed transactions.
+    pub deposit_nonce: Option<u64>,
     /// Set once its group is signed.
     pub promise: OnceLock<Arc<SignedPromise>>,
 }

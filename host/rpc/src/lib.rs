@@ -1,8 +1,25 @@
 //! JSON-RPC of the L2 and of the embedded L1 (spec/rpc.md): one implementation over [`Chain`].
 
+mod api;
+mod batch;
+mod call;
 pub mod chain;
+mod error;
+mod fees;
+mod filters;
+mod json;
+mod logs;
+mod methods;
+mod routes;
+mod send;
+mod server;
+mod subscribe;
 
 pub use chain::{
     Accepted, Arrival, Chain, Executed, Finality, MiniBlock, Pending, PendingState, Pool, Rejected,
     Unsealed, decode_raw,
 };
+pub use json::{PromiseJson, PromiseJsonError};
+pub use methods::module;
+pub use routes::{Reply, Route};
+pub use server::{Handle, ServeError, ServerConfig, serve};

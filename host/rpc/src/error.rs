@@ -1,0 +1,126 @@
+//! Failures of calls and their JSON-RPC form: codes and wording are go-ethereum's where it has one (spec/rpc.md).
+
+use crate::chain::Rejected;
+use alloy_primitives::{B256, Bytes, U64};
+use alloy_sol_types::{Panic, Revert, SolError};
+use annex_evm::{Halt, InvalidTransaction};
+use annex_store::StoreError;
+use jsonrpsee::types::ErrorObjectOwned;
+use jsonrpsee::types::error::{INTERNAL_ERROR_CODE, INVALID_PARAMS_CODE};
+
+const EXECUTION_ERROR: i32 = 3;
+/// EIP-7966.
+const SYNC_TIMEOUT: i32 = 4;
+/// EIP-7966.
+const SYNC_NOT_READY: i32 = 5;
+/// EIP-7966.
+const SYNC_NONCE_GAP: i32 = 6;
+const SERVER_ERROR: i32 = -32000;
+/// EIP-1474.
+const RESOURCE_UNAVAILABLE: i32 = -32002;
+/// EIP-1474.
+const LIMIT_EXCEEDED: i32 = -32005;
+
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum RpcError {
+    /// Parameters that do not parse.
+    #[error("{}", .0.message())]
+    Params(ErrorObjectOwned),
+    #[error("{0}")]
+    BadRequest(&'static str),
+    #[error("header not found")]
+    UnknownBlock,
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    #[error("execution reverted{}", reason(.0))]
+    Reverted(Bytes),
+    #[error("{0}")]
+    Halted(Halt),
+    #[error("gas required exceeds allowance ({0})")]
+    GasAllowance(u64),
+    #[error("{0}")]
+    Invalid(#[from] InvalidTransaction),
+    #[error(transparent)]
+    Rejected(#[from] Rejected),
+    #[error("query returned more than {0} results")]
+    TooManyLogs(usize),
+    #[error("block range exceeds {0} blocks")]
+    TooManyBlocks(u64),
+    #[error("filter not found")]
+    FilterNotFound,
+    #[error("too many filters")]
+    TooManyFilters,
+    #[error("the transaction was added to the mempool but wasn't processed in {millis} ms")]
+    SyncTimeout { hash: B256, millis: u64 },
+    #[error("the transaction was added to the mempool but cannot be processed yet")]
+    SyncNotReady(B256),
+    #[error("the transaction waits for a lower nonce: expected nonce {0}")]
+    SyncNonceGap(u64),
+    /// The node stops, or a bug ended the task.
+    #[error("request was not completed")]
+    Cancelled,
+}
+
+impl From<ErrorObjectOwned> for RpcError {
+    fn from(error: ErrorObjectOwned) -> Self {
+        Self::Params(error)
+    }
+}
+
+impl RpcError {
+    fn code(&self) -> i32 {
+        match self {
+            Self::Params(error) => error.code(),
+            Self::BadRequest(_) | Self::Rejected(Rejected::Malformed) => INVALID_PARAMS_CODE,
+            Self::Store(StoreError::Pruned { .. } | StoreError::UnknownBlock(_)) => SERVER_ERROR,
+            Self::Store(_) | Self::Cancelled => INTERNAL_ERROR_CODE,
+            Self::Reverted(_) => EXECUTION_ERROR,
+            Self::Rejected(Rejected::Backlog) => LIMIT_EXCEEDED,
+            Self::Rejected(Rejected::StaleL1 | Rejected::NotLeader | Rejected::Stopping) => {
+                RESOURCE_UNAVAILABLE
+            }
+            Self::TooManyLogs(_) | Self::TooManyBlocks(_) | Self::TooManyFilters => LIMIT_EXCEEDED,
+            Self::SyncTimeout { .. } => SYNC_TIMEOUT,
+            Self::SyncNotReady(_) => SYNC_NOT_READY,
+            Self::SyncNonceGap(_) => SYNC_NONCE_GAP,
+            Self::UnknownBlock
+            | Self::Halted(_)
+            | Self::GasAllowance(_)
+            | Self::Invalid(_)
+            | Self::Rejected(_)
+            | Self::FilterNotFound => SERVER_ERROR,
+        }
+    }
+}
+
+impl From<RpcError> for ErrorObjectOwned {
+    fn from(error: RpcError) -> Self {
+        let (code, message) = (error.code(), error.to_string());
+        match error {
+            RpcError::Params(error) => error,
+            RpcError::Reverted(output) => Self::owned(code, message, Some(output)),
+            RpcError::SyncTimeout { hash, .. } | RpcError::SyncNotReady(hash) => {
+                Self::owned(code, message, Some(hash))
+            }
+            RpcError::SyncNonceGap(expected) => {
+                Self::owned(code, message, Some(U64::from(expected)))
+            }
+            RpcError::Store(ref cause) if code == INTERNAL_ERROR_CODE => {
+                tracing::error!(%cause, "store failed to answer a request");
+                Self::owned(code, "internal error", None::<()>)
+            }
+            _ => Self::owned(code, message, None::<()>),
+        }
+    }
+}
+
+/// `: reason` where revert data is an `Error(string)` or `Panic(uint256)`, as go-ethereum words it.
+fn reason(output: &Bytes) -> String {
+    if let Ok(revert) = Revert::abi_decode(output) {
+        return format!(": {}", revert.reason);
+    }
+    match Panic::abi_decode(output) {
+        Ok(panic) => format!(": {panic}"),
+        Err(_) => String::new(),
+    }
+}
