@@ -187,7 +187,18 @@ impl L1Client {
 
     /// Gas that a call needs in the next block; reverts as the call does.
     pub async fn estimate_gas(&self, call: TransactionRequest) -> Result<u64, L1Error> {
-        Ok(self.request::<_, U64>("eth_estimateGas", (call, "pending")).await?.to())
+        let next = self.request::<_, U64>("eth_estimateGas", (call.clone(), "pending")).await;
+        let reverted = match next {
+            Ok(gas) => return Ok(gas.to()),
+            Err(error @ L1Error::Reverted(_)) => error,
+            Err(error) => return Err(error),
+        };
+        // What the endpoint expects of the next block may hold the very transaction that the caller wants to replace.
+        match self.request::<_, U64>("eth_estimateGas", (call, "latest")).await {
+            Ok(gas) => Ok(gas.to()),
+            Err(L1Error::Reverted(_)) => Err(reverted),
+            Err(error) => Err(error),
+        }
     }
 
     /// Reads a contract.

@@ -15,6 +15,9 @@ use tokio::time::{Instant, sleep};
 /// Tip where the endpoint names none: 1 gwei.
 const DEFAULT_TIP: u128 = 1_000_000_000;
 
+/// Looks for the receipt after the nonce is used: endpoints count a transaction before they have its receipt.
+const RECEIPT_LOOKS: u32 = 5;
+
 /// Limits on what a [`Sender`] spends and how long it tries.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct SendLimits {
@@ -259,8 +262,9 @@ impl Sender {
             }
         };
         match accepted {
-            Accepted::Yes => self.remember(hash, fees),
-            Accepted::Underpriced | Accepted::NonceUsed => {}
+            // A repeated request finds the nonce used by what the first one sent.
+            Accepted::Yes | Accepted::NonceUsed => self.remember(hash, fees),
+            Accepted::Underpriced => {}
         }
         tracing::debug!(%hash, nonce, max_fee = fees.max, blob_fee = fees.blob, "sent to L1");
         Ok(accepted)
@@ -321,21 +325,23 @@ impl Sender {
     /// Waits for a receipt of what is in flight; none once it is time to raise the fee.
     async fn wait(&mut self, call: &Call, nonce: u64) -> Result<Option<SendOutcome>, L1Error> {
         let deadline = Instant::now() + self.limits.resubmit_after;
+        let mut looks = RECEIPT_LOOKS;
         loop {
-            // The nonce is read first: once it is used, the receipt must be there.
             let used = self.client.nonce(self.address()).await? > nonce;
-            let hashes = self.in_flight.as_ref().map_or(&[][..], |f| &f.hashes);
+            let hashes = self.in_flight.as_ref().map_or(&[][..], |known| &known.hashes);
             for hash in hashes {
                 if let Some(receipt) = self.client.receipt(*hash).await? {
                     self.in_flight = None;
                     return Ok(Some(self.outcome(call, receipt).await));
                 }
             }
-            if used {
+            if used && looks == 0 {
                 self.in_flight = None;
                 return Ok(Some(SendOutcome::Superseded));
             }
-            if Instant::now() >= deadline {
+            if used {
+                looks -= 1;
+            } else if Instant::now() >= deadline {
                 return Ok(None);
             }
             sleep(self.limits.poll_interval).await;
