@@ -1,1 +1,24 @@
-//! annex-sequencer
+//! Orders transactions: executes them on arrival, logs them before it answers, promises, seals blocks on demand and
+//! packs sealed blocks into batches. Where somebody else ordered, it takes over what L1 recorded.
+//!
+//! It knows nothing of L1 endpoints or of JSON-RPC transport: records and submissions are handed to it.
+
+mod batcher;
+mod engine;
+mod executor;
+mod import;
+mod live;
+mod log;
+mod pool;
+mod records;
+mod sealer;
+mod signer;
+
+pub use batcher::{Batch, BatchError, Channel, next_batch};
+pub use engine::{
+    ChangedPromise, Engine, EngineConfig, EngineError, ImportOutcome, Sequencing, Taken,
+};
+pub use live::{Live, LiveBlock};
+pub use log::LogError;
+pub use sealer::promises_key;
+pub use signer::{KeyError, PromiseSigner};

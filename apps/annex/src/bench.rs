@@ -1,0 +1,120 @@
+//! `annex bench`: standard JSON-RPC only, so that it measures any Ethereum node alike.
+
+mod latency;
+mod throughput;
+
+use crate::rpc_client::{RpcClient, RpcError};
+use alloy_consensus::{SignableTransaction, TxEip1559};
+use alloy_eips::eip2718::Encodable2718;
+use alloy_primitives::{Address, B256, Bytes, TxKind, U256};
+use alloy_signer_local::{LocalSignerError, MnemonicBuilder, PrivateKeySigner, coins_bip39::English};
+use alloy_network::TxSignerSync;
+use clap::{Args, Subcommand};
+use serde_json::json;
+
+#[derive(Debug, Subcommand)]
+pub enum Bench {
+    /// Time from sending a transfer to holding its receipt, one client, one at a time
+    #[command(after_help = "Example: annex bench latency --rpc http://127.0.0.1:9545 --count 2000")]
+    Latency(latency::Latency),
+    /// Transfers a second in sealed blocks: 100 senders, 8 connections, batches of 50
+    #[command(after_help = "Example: annex bench throughput --rpc http://127.0.0.1:9545 --seconds 30")]
+    Throughput(throughput::Throughput),
+}
+
+#[derive(Debug, Args)]
+pub struct Target {
+    /// The node to measure
+    #[arg(long, default_value = "http://127.0.0.1:9545")]
+    rpc: String,
+    /// Key of a funded account; default: the first development account
+    #[arg(long, env = "ANNEX_BENCH_KEY", hide_env_values = true)]
+    key: Option<B256>,
+    /// Print one line of JSON instead of text
+    #[arg(long)]
+    json: bool,
+}
+
+#[derive(Debug, thiserror::Error)]
+pub enum BenchError {
+    #[error(transparent)]
+    Rpc(#[from] RpcError),
+    #[error("--key is no secp256k1 key: {0}")]
+    Key(#[from] LocalSignerError),
+    #[error("transfer {hash} failed or never got a receipt")]
+    Failed { hash: B256 },
+    #[error("the promise of transfer {hash} is not signed by the leader {leader}")]
+    BadPromise { hash: B256, leader: Address },
+    #[error("account {address} holds no ether on {url}; name a funded one with --key")]
+    NoFunds { address: Address, url: String },
+}
+
+pub async fn run(bench: Bench) -> Result<(), BenchError> {
+    match bench {
+        Bench::Latency(options) => latency::run(options).await,
+        Bench::Throughput(options) => throughput::run(options).await,
+    }
+}
+
+const DEV_MNEMONIC: &str = "test test test test test test test test test test test junk";
+
+fn funded_signer(target: &Target) -> Result<PrivateKeySigner, BenchError> {
+    Ok(match target.key {
+        Some(key) => PrivateKeySigner::from_bytes(&key).map_err(LocalSignerError::from)?,
+        None => MnemonicBuilder::<English>::default().phrase(DEV_MNEMONIC).build()?,
+    })
+}
+
+/// What a transfer costs on the node measured, asked once.
+#[derive(Clone, Copy, Debug)]
+struct Terms {
+    chain_id: u64,
+    gas_limit: u64,
+    max_fee_per_gas: u128,
+}
+
+impl Terms {
+    async fn ask(client: &RpcClient, from: Address, to: Address) -> Result<Self, BenchError> {
+        let chain_id = client.quantity("eth_chainId", json!([])).await? as u64;
+        let call = json!([{"from": from, "to": to, "value": "0x1"}]);
+        let gas = client.quantity("eth_estimateGas", call).await? as u64;
+        let price = client.quantity("eth_gasPrice", json!([])).await?;
+        // The price may double while the measurement runs.
+        Ok(Self { chain_id, gas_limit: gas * 2, max_fee_per_gas: price * 10 })
+    }
+
+    /// Signed EIP-1559 transfer and its hash.
+    fn transfer(&self, from: &PrivateKeySigner, nonce: u64, to: Address, value: U256) -> (Bytes, B256) {
+        let mut tx = TxEip1559 {
+            chain_id: self.chain_id,
+            nonce,
+            gas_limit: self.gas_limit,
+            max_fee_per_gas: self.max_fee_per_gas,
+            max_priority_fee_per_gas: 0,
+            to: TxKind::Call(to),
+            value,
+            ..Default::default()
+        };
+        let signature = from.sign_transaction_sync(&mut tx).expect("a local key signs");
+        let signed = tx.into_signed(signature);
+        (signed.encoded_2718().into(), *signed.hash())
+    }
+}
+
+async fn nonce_of(client: &RpcClient, address: Address) -> Result<u64, BenchError> {
+    let nonce = client.quantity("eth_getTransactionCount", json!([address, "pending"])).await?;
+    Ok(nonce as u64)
+}
+
+async fn require_funds(client: &RpcClient, url: &str, address: Address) -> Result<(), BenchError> {
+    if client.quantity("eth_getBalance", json!([address, "latest"])).await? == 0 {
+        return Err(BenchError::NoFunds { address, url: url.to_owned() });
+    }
+    Ok(())
+}
+
+/// Value at a per-mille rank of sorted samples.
+fn rank(sorted: &[u64], per_mille: usize) -> u64 {
+    let at = (sorted.len() * per_mille / 1000).min(sorted.len().saturating_sub(1));
+    sorted.get(at).copied().unwrap_or_default()
+}

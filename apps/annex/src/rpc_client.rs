@@ -1,0 +1,77 @@
+//! A plain JSON-RPC client over HTTP: the commands below speak to any Ethereum node.
+
+use serde_json::{Value, json};
+
+#[derive(Debug, thiserror::Error)]
+pub enum RpcError {
+    #[error("no answer from {url}: {source}; is the node running there?")]
+    Http { url: String, source: reqwest::Error },
+    #[error("{method}: {message} (code {code})")]
+    Call { method: String, code: i64, message: String },
+    #[error("{method}: the answer has no {field}")]
+    Shape { method: String, field: &'static str },
+}
+
+#[derive(Clone, Debug)]
+pub struct RpcClient {
+    http: reqwest::Client,
+    url: String,
+}
+
+impl RpcClient {
+    /// Each client keeps its own connection.
+    pub fn new(url: &str) -> Self {
+        let http = reqwest::Client::builder().tcp_nodelay(true).pool_max_idle_per_host(1).build();
+        Self { http: http.expect("no TLS backend to fail"), url: url.to_owned() }
+    }
+
+    pub async fn call(&self, method: &str, params: Value) -> Result<Value, RpcError> {
+        let body = json!({"jsonrpc": "2.0", "id": 1, "method": method, "params": params});
+        result_of(method, self.post(&body).await?)
+    }
+
+    /// One HTTP request for all; the results in the order of the calls.
+    pub async fn batch(
+        &self,
+        method: &str,
+        params: Vec<Value>,
+    ) -> Result<Vec<Result<Value, RpcError>>, RpcError> {
+        let calls = params.into_iter().enumerate();
+        let body: Vec<Value> = calls
+            .map(|(id, params)| json!({"jsonrpc": "2.0", "id": id, "method": method, "params": params}))
+            .collect();
+        let Value::Array(mut answers) = self.post(&json!(body)).await? else {
+            return Err(RpcError::Shape { method: method.to_owned(), field: "array" });
+        };
+        answers.sort_by_key(|answer| answer["id"].as_u64());
+        Ok(answers.into_iter().map(|answer| result_of(method, answer)).collect())
+    }
+
+    pub async fn quantity(&self, method: &str, params: Value) -> Result<u128, RpcError> {
+        let value = self.call(method, params).await?;
+        parse_quantity(&value)
+            .ok_or(RpcError::Shape { method: method.to_owned(), field: "quantity" })
+    }
+
+    async fn post(&self, body: &Value) -> Result<Value, RpcError> {
+        let http = |source| RpcError::Http { url: self.url.clone(), source };
+        let answer = self.http.post(&self.url).json(body).send().await.map_err(http)?;
+        answer.json().await.map_err(http)
+    }
+}
+
+/// A hex quantity.
+pub fn parse_quantity(value: &Value) -> Option<u128> {
+    u128::from_str_radix(value.as_str()?.strip_prefix("0x")?, 16).ok()
+}
+
+fn result_of(method: &str, mut answer: Value) -> Result<Value, RpcError> {
+    if let Some(error) = answer.get("error").filter(|e| !e.is_null()) {
+        return Err(RpcError::Call {
+            method: method.to_owned(),
+            code: error["code"].as_i64().unwrap_or_default(),
+            message: error["message"].as_str().unwrap_or_default().to_owned(),
+        });
+    }
+    Ok(answer["result"].take())
+}

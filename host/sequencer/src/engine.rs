@@ -1,0 +1,315 @@
+//! The handle to the executor thread.
+
+use crate::{
+    LogError, PromiseSigner,
+    executor::{Executor, Results, Submission},
+    live::Live,
+    pool::Pool,
+};
+use alloy_primitives::{Address, B256, Sealed, U256};
+use annex_rpc::{Arrival, Executed, Rejected};
+use annex_state::TrieError;
+use annex_stf::ApplyError;
+use annex_store::{Durability, Store, StoreError};
+use annex_types::{
+    BlockInput, ChainConfig, ExtraData, Header, Record, RecoveredTransaction, block::ExtraDataError,
+};
+use std::{
+    collections::BTreeMap,
+    path::PathBuf,
+    sync::{Arc, Mutex, mpsc},
+    thread::{self, JoinHandle},
+    time::Duration,
+};
+use tokio::sync::{broadcast, oneshot};
+
+#[derive(Clone, Debug)]
+pub struct EngineConfig {
+    pub chain: ChainConfig,
+    /// How long the first transaction of a block waits for others before the block seals.
+    pub block_interval: Duration,
+    pub durability: Durability,
+    /// Directory of the promise log.
+    pub log_dir: PathBuf,
+}
+
+/// The right to order, and what signs for it.
+#[derive(Debug)]
+pub struct Sequencing {
+    pub beneficiary: Address,
+    /// Zero where nobody leads.
+    pub lease_id: U256,
+    /// Without one, blocks are built but nothing is promised.
+    pub signer: Option<PromiseSigner>,
+}
+
+/// The engine stopped. All of them are fatal: restart once the cause is mended.
+#[derive(Debug, thiserror::Error)]
+pub enum EngineError {
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    #[error(transparent)]
+    Log(#[from] LogError),
+    #[error("a block of the store is not of this chain: {0}")]
+    Header(#[from] ExtraDataError),
+    #[error(
+        "the promise log does not fit the store: block {number}, transaction {index} is invalid now; was the data directory mixed from two nodes?"
+    )]
+    Replay { number: u64, index: usize },
+    #[error("the executor thread cannot start: {0}")]
+    Thread(#[from] std::io::Error),
+    #[error("the engine has stopped; the log says why")]
+    Stopped,
+}
+
+impl From<TrieError<StoreError>> for EngineError {
+    fn from(error: TrieError<StoreError>) -> Self {
+        Self::Store(error.into())
+    }
+}
+
+impl From<ApplyError<StoreError, StoreError>> for EngineError {
+    fn from(error: ApplyError<StoreError, StoreError>) -> Self {
+        match error {
+            ApplyError::Reader(error) => error.into(),
+            ApplyError::Trie(error) => error.into(),
+            ApplyError::Parent(error) => error.into(),
+        }
+    }
+}
+
+/// What became of a block that L1 recorded.
+#[derive(Clone, Debug)]
+pub enum ImportOutcome {
+    Applied(Arc<Sealed<Header>>),
+    /// The reason is the transition's.
+    Rejected(annex_stf::InvalidBlock),
+}
+
+/// What became of a submitted transaction that is not refused.
+#[derive(Clone, Debug)]
+pub enum Taken {
+    Executed(Arc<Executed>),
+    /// Hash of one that waits for a lower nonce: nothing is promised.
+    Waiting(B256),
+}
+
+/// A promise that L1 broke: its transaction is elsewhere now, or nowhere.
+#[derive(Clone, Debug)]
+pub struct ChangedPromise {
+    pub transaction: B256,
+    pub promised_block: u64,
+    /// The block it is in now; none if it became invalid.
+    pub new_block: Option<u64>,
+}
+
+pub(crate) enum Command {
+    Submit(Submission),
+    Records(Vec<Record>),
+    TruncateRecords(u64),
+    Consumed(u64),
+    Import {
+        parent: u64,
+        input: Box<BlockInput>,
+        reply: oneshot::Sender<Result<ImportOutcome, EngineError>>,
+    },
+    TakeBack(u64),
+    CaughtUp,
+    /// Unix time up to which L1 is known.
+    L1Seen(u64),
+    Sequence(Option<Sequencing>),
+    Stop,
+}
+
+/// Handle to the executor; clones share it.
+#[derive(Clone, Debug)]
+pub struct Engine {
+    commands: mpsc::Sender<Command>,
+    shared: Arc<Shared>,
+    thread: Arc<Mutex<Option<JoinHandle<()>>>>,
+}
+
+/// What executor, sealer and readers share.
+#[derive(Debug)]
+pub(crate) struct Shared {
+    pub live: Live,
+    pub heads: broadcast::Sender<Arc<Sealed<Header>>>,
+    pub arrivals: broadcast::Sender<Arrival>,
+    pub changed: broadcast::Sender<ChangedPromise>,
+    pub pool: Mutex<Pool>,
+    /// Hashes by which op-stack tools look for forced items, by forced index.
+    pub aliases: Mutex<BTreeMap<u64, B256>>,
+    pub stopped: tokio::sync::watch::Sender<bool>,
+}
+
+impl Shared {
+    /// Aliases of the deposits of a block: (alias, transaction hash).
+    pub fn aliases_of(
+        &self,
+        header: &Header,
+        transactions: &[RecoveredTransaction],
+    ) -> Vec<(B256, B256)> {
+        let is_deposit = |tx: &&RecoveredTransaction| tx.transaction.signature().is_none();
+        let deposits: Vec<_> = transactions.iter().take_while(is_deposit).collect();
+        let Ok(extra) = ExtraData::decode(&header.extra_data) else { return Vec::new() };
+        let first = extra.forced_count.saturating_sub(deposits.len() as u64);
+        let known = self.aliases.lock().expect("no holder panics");
+        let deposits = (first..).zip(deposits);
+        deposits.filter_map(|(i, tx)| Some((*known.get(&i)?, tx.transaction.hash()))).collect()
+    }
+}
+
+/// Slow subscribers lose messages beyond this many.
+const CHANNEL: usize = 4096;
+/// Forced items whose aliases are remembered until their blocks are in the store.
+const ALIASES: usize = 65_536;
+
+impl Engine {
+    /// Replays the promise log and starts the executor.
+    pub fn start(
+        config: EngineConfig,
+        store: Store,
+        sequencing: Option<Sequencing>,
+    ) -> Result<Self, EngineError> {
+        let shared = Arc::new(Shared {
+            live: Live::new(store.clone()),
+            heads: broadcast::channel(CHANNEL).0,
+            arrivals: broadcast::channel(CHANNEL).0,
+            changed: broadcast::channel(CHANNEL).0,
+            pool: Mutex::default(),
+            aliases: Mutex::default(),
+            stopped: tokio::sync::watch::channel(false).0,
+        });
+        let (commands, inbox) = mpsc::channel();
+        let (started, ready) = mpsc::sync_channel(1);
+        let in_thread = shared.clone();
+        // The open state does not leave its thread, so it is made there.
+        let thread = thread::Builder::new().name("executor".into()).spawn(move || {
+            let stopped = in_thread.clone();
+            match Executor::new(config, store, in_thread, inbox, sequencing) {
+                Ok(executor) => {
+                    // The other side waits for it.
+                    let _waiting = started.send(Ok(()));
+                    if let Err(error) = executor.run() {
+                        tracing::error!(%error, "executor stopped");
+                    }
+                }
+                Err(error) => drop(started.send(Err(error))),
+            }
+            stopped.stopped.send_replace(true);
+        })?;
+        ready.recv().unwrap_or(Err(EngineError::Stopped))?;
+        let thread = Arc::new(Mutex::new(Some(thread)));
+        Ok(Self { commands, shared, thread })
+    }
+
+    /// Executes in order and answers in that order, each transaction being logged and promised before its answer.
+    pub async fn submit(&self, transactions: Vec<RecoveredTransaction>) -> Results {
+        let count = transactions.len();
+        let (reply, answer) = oneshot::channel();
+        let stopping = || (0..count).map(|_| Err(Rejected::Stopping)).collect();
+        if self.commands.send(Command::Submit(Submission { transactions, reply })).is_err() {
+            return stopping();
+        }
+        answer.await.unwrap_or_else(|_| stopping())
+    }
+
+    /// Records that may serve as origins from now on, in order.
+    pub fn records(&self, records: Vec<Record>) -> Result<(), EngineError> {
+        self.send(Command::Records(records))
+    }
+
+    /// Other hashes by which forced items are looked for; to be set before their blocks are built.
+    pub fn alias(&self, forced_index: u64, alias: B256) {
+        let mut aliases = self.shared.aliases.lock().expect("no holder panics");
+        aliases.insert(forced_index, alias);
+        while aliases.len() > ALIASES {
+            aliases.pop_first();
+        }
+    }
+
+    /// L1 reorganised: record `index` and all later ones are gone. Blocks built on them are taken back and their
+    /// transactions executed again.
+    pub fn truncate_records(&self, index: u64) -> Result<(), EngineError> {
+        self.send(Command::TruncateRecords(index))
+    }
+
+    /// Forced items below `count` are in blocks that L1 carries.
+    pub fn consumed(&self, count: u64) -> Result<(), EngineError> {
+        self.send(Command::Consumed(count))
+    }
+
+    /// Applies a block that L1 recorded on block `parent`, replacing what was built there. Call [`Self::caught_up`] after the last one.
+    pub async fn import(
+        &self,
+        parent: u64,
+        input: BlockInput,
+    ) -> Result<ImportOutcome, EngineError> {
+        let (reply, answer) = oneshot::channel();
+        self.send(Command::Import { parent, input: Box::new(input), reply })?;
+        answer.await.map_err(|_| EngineError::Stopped)?
+    }
+
+    /// Undoes every block after `to`: L1 no longer records what they were derived from. Call [`Self::caught_up`] later.
+    pub fn take_back(&self, to: u64) -> Result<(), EngineError> {
+        self.send(Command::TakeBack(to))
+    }
+
+    /// No import follows for now: transactions of replaced blocks are executed again.
+    pub fn caught_up(&self) -> Result<(), EngineError> {
+        self.send(Command::CaughtUp)
+    }
+
+    /// L1 is known up to `timestamp` (Unix seconds of this machine's clock).
+    pub fn l1_seen(&self, timestamp: u64) -> Result<(), EngineError> {
+        self.send(Command::L1Seen(timestamp))
+    }
+
+    /// Starts or stops ordering.
+    pub fn sequence(&self, sequencing: Option<Sequencing>) -> Result<(), EngineError> {
+        self.send(Command::Sequence(sequencing))
+    }
+
+    pub fn live(&self) -> &Live {
+        &self.shared.live
+    }
+
+    pub fn heads(&self) -> broadcast::Receiver<Arc<Sealed<Header>>> {
+        self.shared.heads.subscribe()
+    }
+
+    pub fn arrivals(&self) -> broadcast::Receiver<Arrival> {
+        self.shared.arrivals.subscribe()
+    }
+
+    pub fn changed_promises(&self) -> broadcast::Receiver<ChangedPromise> {
+        self.shared.changed.subscribe()
+    }
+
+    /// Transactions behind a nonce gap.
+    pub fn waiting(&self) -> Vec<Arc<RecoveredTransaction>> {
+        let pool = self.shared.pool.lock().expect("no holder panics");
+        pool.iter().map(|tx| Arc::new(tx.clone())).collect()
+    }
+
+    /// Resolves when the executor has ended, by [`Self::stop`] or by an error that the log names.
+    pub async fn stopped(&self) {
+        let mut stopped = self.shared.stopped.subscribe();
+        // An error means that the sender is gone, and the executor with it.
+        let _ended = stopped.wait_for(|stopped| *stopped).await;
+    }
+
+    /// Seals nothing, loses nothing: the log holds the open block. Blocks until the threads have ended.
+    pub fn stop(&self) {
+        if self.commands.send(Command::Stop).is_ok()
+            && let Some(thread) = self.thread.lock().expect("no holder panics").take()
+            && thread.join().is_err()
+        {
+            tracing::error!("executor thread panicked");
+        }
+    }
+
+    fn send(&self, command: Command) -> Result<(), EngineError> {
+        self.commands.send(command).map_err(|_| EngineError::Stopped)
+    }
+}

@@ -1,0 +1,621 @@
+//! The one thread that owns the open state.
+
+use crate::{
+    engine::{Command, EngineConfig, EngineError, Sequencing, Shared, Taken},
+    live::{LiveBlock, LiveReader},
+    log::{Entry, OpenEntry, PromiseLog},
+    pool::PoolError,
+    records::Records,
+    sealer::{Job, PromiseState, Sealer},
+};
+use alloy_consensus::Transaction as _;
+use alloy_consensus::{Sealable, TxReceipt};
+use alloy_eips::eip2718::{Decodable2718, Encodable2718};
+use alloy_primitives::{Address, B256, Bytes, U256, keccak256};
+use annex_rpc::{Arrival, Executed, MiniBlock, Rejected};
+use annex_state::StateReader;
+use annex_stf::{CodeCache, Included, InvalidTransaction, OpenBlock, ParentBlock};
+use annex_store::Store;
+use annex_types::{
+    BLOCK_GAS_LIMIT, BlockAttributes, ForcedItem, MAX_BLOCKS_PER_SECOND, Promise,
+    RecoveredTransaction, Transaction, batch,
+    promise::{self, SignedPromise},
+};
+use std::{
+    collections::VecDeque,
+    sync::{Arc, OnceLock, mpsc},
+    time::{Instant, SystemTime, UNIX_EPOCH},
+};
+use tokio::sync::oneshot;
+
+/// Commands drained before a group is logged, signed and answered.
+const MAX_GROUP: usize = 512;
+/// Content bytes after which a block seals: its batch must fit the blobs however badly it compresses.
+const MAX_BLOCK_CONTENT: usize = batch::MAX_BLOB_CONTENT * 9 / 10;
+
+pub(crate) type Results = Vec<Result<Taken, Rejected>>;
+
+/// Transactions of one hand-off and where their results go.
+pub(crate) struct Submission {
+    pub transactions: Vec<RecoveredTransaction>,
+    pub reply: oneshot::Sender<Results>,
+}
+
+/// The block being filled.
+pub(crate) struct Open {
+    pub block: OpenBlock<LiveReader>,
+    pub entry: OpenEntry,
+    pub opened: Instant,
+    /// Whether log and readers know it: a block without a transaction is nobody's business.
+    pub announced: bool,
+    /// Executed, all of them in a group or in `Executor::group`.
+    pub transactions: Vec<Arc<Executed>>,
+    pub logs: u64,
+    pub content: usize,
+}
+
+pub(crate) struct Executor {
+    pub config: EngineConfig,
+    pub store: Store,
+    pub shared: Arc<Shared>,
+    pub inbox: mpsc::Receiver<Command>,
+    pub log: PromiseLog,
+    pub sealer: Sealer,
+    pub records: Records,
+    pub sequencing: Option<Sequencing>,
+    pub promises: PromiseState,
+    /// The newest executed block.
+    pub parent: ParentBlock,
+    /// Codes that recent blocks used.
+    codes: CodeCache,
+    pub open: Option<Open>,
+    /// Executed but not yet logged, promised and answered.
+    group: Vec<Arc<Executed>>,
+    replies: Vec<(oneshot::Sender<Results>, Results)>,
+    /// Blocks of L1 are being applied: submissions wait.
+    pub importing: bool,
+    pub deferred: Vec<Submission>,
+    /// Transactions of replaced blocks with the block they were promised in.
+    pub requeue: VecDeque<(RecoveredTransaction, u64)>,
+    /// Unix time up to which L1 is known.
+    l1_seen: u64,
+    replaying: bool,
+}
+
+impl Executor {
+    pub fn new(
+        config: EngineConfig,
+        store: Store,
+        shared: Arc<Shared>,
+        inbox: mpsc::Receiver<Command>,
+        sequencing: Option<Sequencing>,
+    ) -> Result<Self, EngineError> {
+        let (log, entries) = PromiseLog::open(&config.log_dir, config.durability)?;
+        let sealer = Sealer::start(store.clone(), shared.clone())?;
+        let parent = ParentBlock::try_from(store.latest()?.header())?;
+        let promises = store
+            .get_meta(PromiseState::KEY)?
+            .and_then(|bytes| serde_json::from_slice(&bytes).ok())
+            .unwrap_or_default();
+        let mut executor = Self {
+            config,
+            store,
+            shared,
+            inbox,
+            log,
+            sealer,
+            records: Records::default(),
+            sequencing,
+            promises,
+            parent,
+            codes: CodeCache::default(),
+            open: None,
+            group: Vec::new(),
+            replies: Vec::new(),
+            importing: false,
+            deferred: Vec::new(),
+            requeue: VecDeque::new(),
+            l1_seen: 0,
+            replaying: true,
+        };
+        executor.replay(entries)?;
+        executor.replaying = false;
+        Ok(executor)
+    }
+
+    pub fn run(mut self) -> Result<(), EngineError> {
+        loop {
+            let first = match self.open.as_ref().filter(|open| !open.transactions.is_empty()) {
+                None => self.inbox.recv().ok(),
+                Some(open) => {
+                    let deadline = open.opened + self.config.block_interval;
+                    let left = deadline.saturating_duration_since(Instant::now());
+                    match self.inbox.recv_timeout(left) {
+                        Ok(command) => Some(command),
+                        Err(mpsc::RecvTimeoutError::Timeout) => {
+                            self.seal()?;
+                            self.take_forced()?;
+                            continue;
+                        }
+                        Err(mpsc::RecvTimeoutError::Disconnected) => None,
+                    }
+                }
+            };
+            let Some(mut command) = first else { break };
+            let mut stop = false;
+            for _ in 0..MAX_GROUP {
+                stop |= matches!(command, Command::Stop);
+                self.handle(command)?;
+                match self.inbox.try_recv() {
+                    Ok(next) => command = next,
+                    Err(_) => break,
+                }
+            }
+            self.finish_group()?;
+            self.answer();
+            if self.open.as_ref().is_some_and(|o| o.opened.elapsed() >= self.config.block_interval)
+            {
+                self.seal()?;
+                self.take_forced()?;
+            }
+            if stop {
+                break;
+            }
+        }
+        self.sealer.stop()
+    }
+
+    fn handle(&mut self, command: Command) -> Result<(), EngineError> {
+        match command {
+            Command::Submit(submission) if self.importing => self.deferred.push(submission),
+            Command::Submit(submission) => self.submit(submission)?,
+            Command::Records(records) => {
+                for record in records {
+                    self.records.push(record);
+                }
+                self.take_forced()?;
+            }
+            Command::TruncateRecords(index) => self.truncate_records(index)?,
+            Command::Consumed(count) => self.records.consumed(count),
+            Command::Import { parent, input, reply } => {
+                let result = self.import(parent, *input);
+                let fatal = result.is_err();
+                // The caller may have gone; its answer then matters to nobody.
+                let _gone = reply.send(result);
+                if fatal {
+                    return Err(EngineError::Stopped);
+                }
+            }
+            Command::TakeBack(to) => {
+                self.importing = true;
+                self.take_back(to)?;
+            }
+            Command::CaughtUp => self.caught_up()?,
+            Command::L1Seen(timestamp) => self.l1_seen = self.l1_seen.max(timestamp),
+            Command::Sequence(sequencing) => self.set_sequencing(sequencing)?,
+            Command::Stop => {}
+        }
+        Ok(())
+    }
+
+    fn set_sequencing(&mut self, sequencing: Option<Sequencing>) -> Result<(), EngineError> {
+        if self.open.as_ref().is_some_and(|open| !open.transactions.is_empty()) {
+            self.seal()?;
+        }
+        self.open = None;
+        if let Some(new) = &sequencing
+            && new.lease_id != self.promises.lease_id
+        {
+            self.promises = PromiseState { lease_id: new.lease_id, ..PromiseState::default() };
+        }
+        self.sequencing = sequencing;
+        self.take_forced()
+    }
+
+    pub fn submit(&mut self, submission: Submission) -> Result<(), EngineError> {
+        let mut results = Vec::with_capacity(submission.transactions.len());
+        for tx in submission.transactions {
+            results.push(self.accept(tx)?);
+        }
+        self.replies.push((submission.reply, results));
+        Ok(())
+    }
+
+    /// Executes a transaction and whatever waited for it.
+    fn accept(&mut self, tx: RecoveredTransaction) -> Result<Result<Taken, Rejected>, EngineError> {
+        if self.sequencing.is_none() || self.records.newest().is_none() {
+            return Ok(Err(Rejected::NotLeader));
+        }
+        if unix_now().saturating_sub(self.l1_seen) > self.config.chain.max_origin_lag / 2 {
+            return Ok(Err(Rejected::StaleL1));
+        }
+        let known = |e: &Arc<Executed>| e.hash == tx.transaction.hash();
+        if self.group.iter().any(known)
+            || self.shared.live.transaction(tx.transaction.hash()).is_some()
+        {
+            return Ok(Err(Rejected::AlreadyKnown));
+        }
+        let (sender, nonce) = (tx.sender, tx.transaction.nonce());
+        let executed = match self.execute(&tx)? {
+            Ok(executed) => executed,
+            Err(InvalidTransaction::NonceTooHigh { tx: got, state: next }) => {
+                return Ok(self.wait_for_nonce(tx, next, got));
+            }
+            Err(invalid) => return Ok(Err(Rejected::Invalid(invalid))),
+        };
+        let mut next = nonce + 1;
+        while let Some(waiting) = self.take_waiting(sender, next) {
+            if let Err(error) = self.execute(&waiting)? {
+                let hash = waiting.transaction.hash();
+                tracing::info!(%hash, %error, "a waiting transaction became invalid");
+                break;
+            }
+            next += 1;
+        }
+        Ok(Ok(Taken::Executed(executed)))
+    }
+
+    fn take_waiting(&self, sender: Address, nonce: u64) -> Option<RecoveredTransaction> {
+        self.shared.pool.lock().expect("no holder panics").take(sender, nonce)
+    }
+
+    fn wait_for_nonce(
+        &mut self,
+        tx: RecoveredTransaction,
+        next: u64,
+        got: u64,
+    ) -> Result<Taken, Rejected> {
+        let hash = tx.transaction.hash();
+        let arrival = Arrival::Pooled(Arc::new(tx.clone()));
+        let inserted = self.shared.pool.lock().expect("no holder panics").insert(tx);
+        match inserted {
+            Ok(()) => {
+                // Nobody may be listening.
+                let _listeners = self.shared.arrivals.send(arrival);
+                Ok(Taken::Waiting(hash))
+            }
+            Err(PoolError::Known) => Err(Rejected::AlreadyKnown),
+            Err(PoolError::Underpriced) => Err(Rejected::ReplacementUnderpriced),
+            Err(PoolError::Full) => {
+                Err(InvalidTransaction::NonceTooHigh { tx: got, state: next }.into())
+            }
+        }
+    }
+
+    /// Executes in the open block, or in the next one where this one has no room.
+    pub fn execute(
+        &mut self,
+        tx: &RecoveredTransaction,
+    ) -> Result<Result<Arc<Executed>, InvalidTransaction>, EngineError> {
+        let content = batch::transaction_len(&tx.transaction, self.config.chain.l2_chain_id);
+        if self.open.as_ref().is_some_and(|open| open.content + content > MAX_BLOCK_CONTENT) {
+            self.seal()?;
+        }
+        self.ensure_open()?;
+        let mut result = self.execute_here(tx, content)?;
+        if let Err(InvalidTransaction::GasLimitAboveBlock { .. }) = result
+            && self.open.as_ref().is_some_and(|open| !open.transactions.is_empty())
+        {
+            self.seal()?;
+            self.ensure_open()?;
+            result = self.execute_here(tx, content)?;
+        }
+        Ok(result)
+    }
+
+    fn execute_here(
+        &mut self,
+        tx: &RecoveredTransaction,
+        content: usize,
+    ) -> Result<Result<Arc<Executed>, InvalidTransaction>, EngineError> {
+        let open = self.open.as_mut().expect("ensure_open came before");
+        let place = open.place();
+        let executed = match open.block.execute(tx)? {
+            Ok(included) => place.executed(tx.clone(), included),
+            Err(invalid) => return Ok(Err(invalid)),
+        };
+        open.content += content;
+        open.note(&executed);
+        self.group.push(executed.clone());
+        Ok(Ok(executed))
+    }
+
+    /// Opens a block unless one with a transaction is open. An empty one is opened anew: its environment is old.
+    fn ensure_open(&mut self) -> Result<(), EngineError> {
+        if self.open.as_ref().is_some_and(|open| !open.transactions.is_empty()) {
+            return Ok(());
+        }
+        let origin = *self.records.newest().expect("checked before anything is executed");
+        let (timestamp, blocks_in_second) = self.next_timestamp(origin.env.timestamp);
+        let sequencing = self.sequencing.as_ref().expect("checked before anything is executed");
+        let attributes = BlockAttributes {
+            timestamp,
+            beneficiary: sequencing.beneficiary,
+            origin,
+            blocks_in_second,
+        };
+        let extra = self.parent.extra;
+        let entry = OpenEntry {
+            number: self.parent.number + 1,
+            attributes,
+            forced: self.records.due(extra.forced_count, origin.index, BLOCK_GAS_LIMIT),
+            lease_id: self.promises.lease_id,
+            sequence: self.promises.sequence,
+            previous: self.promises.previous,
+        };
+        self.open_block(entry)
+    }
+
+    /// The time now, but never before the parent or the origin, and at most 32 blocks to a second.
+    fn next_timestamp(&self, origin: u64) -> (u64, u16) {
+        let parent = self.parent.timestamp;
+        let timestamp = unix_now().max(parent).max(origin);
+        let before = self.parent.extra.blocks_in_second;
+        match timestamp == parent {
+            true if before >= MAX_BLOCKS_PER_SECOND => (timestamp + 1, 1),
+            true => (timestamp, before + 1),
+            false => (timestamp, 1),
+        }
+    }
+
+    /// Opens a block and executes its forced items.
+    fn open_block(&mut self, entry: OpenEntry) -> Result<(), EngineError> {
+        let reader = LiveReader::new(&self.shared.live)?;
+        let codes = std::mem::take(&mut self.codes);
+        let config = &self.config.chain;
+        let mut block = OpenBlock::open(config, self.parent, entry.attributes, reader, codes);
+        block.track_delta();
+        let mut open = Open {
+            block,
+            opened: Instant::now(),
+            announced: false,
+            transactions: Vec::new(),
+            logs: 0,
+            content: 0,
+            entry,
+        };
+        for item in open.entry.forced.clone() {
+            let mut place = open.place();
+            let sender = open.block.state().account(item.from)?;
+            place.deposit_nonce = Some(sender.map_or(0, |account| account.nonce));
+            // Their gas limits sum up to no more than the block's.
+            let Some(included) = open.block.push_forced(&item)? else { break };
+            let executed = place.executed(deposit(&item, config.inbox), included);
+            open.note(&executed);
+            self.group.push(executed);
+        }
+        self.open = Some(open);
+        Ok(())
+    }
+
+    /// Opens a block if forced items wait and none is open.
+    pub fn take_forced(&mut self) -> Result<(), EngineError> {
+        let waits = self.records.has_forced(self.parent.extra.forced_count);
+        let idle = self.open.as_ref().is_none_or(|open| open.transactions.is_empty());
+        if waits && idle && !self.importing && self.sequencing.is_some() {
+            self.ensure_open()?;
+            self.finish_group()?;
+        }
+        Ok(())
+    }
+
+    /// Logs, signs and publishes what was executed since the last group.
+    pub fn finish_group(&mut self) -> Result<(), EngineError> {
+        if self.group.is_empty() {
+            return Ok(());
+        }
+        let group = std::mem::take(&mut self.group);
+        let open = self.open.as_mut().expect("a group belongs to the open block");
+        if !self.replaying {
+            if !open.announced {
+                self.log.push_open(&open.entry)?;
+            }
+            let signed = group.iter().filter(|e| e.transaction.transaction.signature().is_some());
+            let encoded: Vec<Vec<u8>> =
+                signed.map(|e| e.transaction.transaction.encoded_2718()).collect();
+            self.log.push_group(encoded.iter().map(Vec::as_slice));
+            self.log.commit()?;
+        }
+        if !open.announced {
+            open.announced = true;
+            self.shared.live.open(open.live_block());
+        }
+        let promise =
+            promise(self.sequencing.as_ref(), &mut self.promises, &self.config, open, &group);
+        if let Some(promise) = &promise {
+            for executed in &group {
+                executed.promise.set(promise.clone()).expect("a transaction is promised once");
+            }
+        }
+        let delta = open.block.take_delta();
+        self.shared.live.extend(&group, delta);
+        // Nobody may be listening.
+        let _listeners = self
+            .shared
+            .arrivals
+            .send(Arrival::Executed(Arc::new(MiniBlock { transactions: group, promise })));
+        Ok(())
+    }
+
+    fn answer(&mut self) {
+        for (reply, results) in self.replies.drain(..) {
+            // A client that hung up wants no answer.
+            let _gone = reply.send(results);
+        }
+    }
+
+    /// Seals the open block if it holds anything.
+    pub fn seal(&mut self) -> Result<(), EngineError> {
+        self.finish_group()?;
+        let Some(open) = self.open.take() else { return Ok(()) };
+        if open.transactions.is_empty() {
+            return Ok(());
+        }
+        if !self.replaying {
+            self.log.push_seal();
+            self.log.commit()?;
+        }
+        let (executed, codes) = open.block.finish();
+        self.codes = codes;
+        self.parent = executed.as_parent();
+        let job = Job::Seal {
+            block: Box::new(executed),
+            promised: open.transactions,
+            promises: self.promises,
+        };
+        self.sealer.push(job)?;
+        let stored = self.store.head()?.map_or(0, |head| head.number);
+        Ok(self.log.prune(stored)?)
+    }
+
+    /// Executes again what the log holds beyond the store.
+    fn replay(&mut self, entries: Vec<Entry>) -> Result<(), EngineError> {
+        let mut skip = true;
+        for entry in entries {
+            match entry {
+                Entry::Open(entry) => {
+                    skip = entry.number <= self.parent.number;
+                    if skip {
+                        continue;
+                    }
+                    if entry.number != self.parent.number + 1 || self.open.is_some() {
+                        return Err(EngineError::Replay { number: entry.number, index: 0 });
+                    }
+                    self.promises = PromiseState {
+                        lease_id: entry.lease_id,
+                        sequence: entry.sequence,
+                        previous: entry.previous,
+                    };
+                    self.open_block(*entry)?;
+                }
+                Entry::Group(raw) if !skip => {
+                    for (index, raw) in raw.iter().enumerate() {
+                        self.replay_one(index, raw)?;
+                    }
+                    self.finish_group()?;
+                }
+                Entry::Seal if !skip => self.seal()?,
+                Entry::Group(_) | Entry::Seal => {}
+                Entry::Requeue(raw) => {
+                    let recovered = raw.iter().filter_map(|raw| decode(raw));
+                    self.requeue.extend(recovered.map(|tx| (tx, 0)));
+                }
+            }
+        }
+        Ok(())
+    }
+
+    fn replay_one(&mut self, index: usize, raw: &Bytes) -> Result<(), EngineError> {
+        let number = self.parent.number + 1;
+        let damaged = EngineError::Replay { number, index };
+        let Some(tx) = decode(raw) else { return Err(damaged) };
+        let content = batch::transaction_len(&tx.transaction, self.config.chain.l2_chain_id);
+        match self.execute_here(&tx, content)? {
+            Ok(_) => Ok(()),
+            Err(_) => Err(damaged),
+        }
+    }
+}
+
+/// Where the next transaction of a block will be.
+struct Place {
+    block_number: u64,
+    timestamp: u64,
+    base_fee: u64,
+    first_log: u64,
+    deposit_nonce: Option<u64>,
+}
+
+impl Place {
+    fn executed(self, transaction: RecoveredTransaction, included: Included<'_>) -> Arc<Executed> {
+        let Self { block_number, timestamp, base_fee, first_log, deposit_nonce } = self;
+        Arc::new(Executed {
+            hash: transaction.transaction.hash(),
+            block_number,
+            timestamp,
+            base_fee,
+            index: included.index as u32,
+            receipt: included.receipt.clone(),
+            gas_used: included.execution_gas.saturating_add(included.data_gas),
+            first_log,
+            deposit_nonce,
+            promise: OnceLock::new(),
+            transaction,
+        })
+    }
+}
+
+impl Open {
+    fn place(&self) -> Place {
+        Place {
+            block_number: self.entry.number,
+            timestamp: self.entry.attributes.timestamp,
+            base_fee: self.block.env().base_fee,
+            first_log: self.logs,
+            deposit_nonce: None,
+        }
+    }
+
+    fn note(&mut self, executed: &Arc<Executed>) {
+        self.logs += executed.receipt.logs.len() as u64;
+        self.transactions.push(executed.clone());
+    }
+
+    fn live_block(&self) -> LiveBlock {
+        LiveBlock {
+            number: self.entry.number,
+            attributes: self.entry.attributes,
+            env: self.block.env().clone(),
+            transactions: Vec::new(),
+            overlay: Arc::default(),
+        }
+    }
+}
+
+/// Signs the next promise for a group, if this node leads.
+fn promise(
+    sequencing: Option<&Sequencing>,
+    state: &mut PromiseState,
+    config: &EngineConfig,
+    open: &Open,
+    group: &[Arc<Executed>],
+) -> Option<Arc<SignedPromise>> {
+    let signer = sequencing?.signer.as_ref()?;
+    let leaves: Vec<B256> = group
+        .iter()
+        .map(|e| promise::leaf(e.hash, keccak256(e.receipt.with_bloom_ref().encoded_2718())))
+        .collect();
+    let attributes = &open.entry.attributes;
+    let (signed, digest) = signer.sign(Promise {
+        l2ChainId: config.chain.l2_chain_id,
+        leaseId: state.lease_id,
+        sequence: state.sequence,
+        previous: state.previous,
+        blockNumber: open.entry.number,
+        timestamp: attributes.timestamp,
+        beneficiary: attributes.beneficiary,
+        baseFee: U256::from(open.block.env().base_fee),
+        origin: attributes.origin.accumulator,
+        firstIndex: group[0].index,
+        count: group.len() as u32,
+        root: promise::root(&leaves),
+    });
+    state.sequence += 1;
+    state.previous = digest;
+    Some(Arc::new(signed))
+}
+
+fn deposit(item: &ForcedItem, inbox: Address) -> RecoveredTransaction {
+    let deposit = Transaction::Deposit(item.to_deposit(inbox).seal_slow());
+    RecoveredTransaction { transaction: deposit, sender: item.from, data_size: 0 }
+}
+
+fn decode(raw: &[u8]) -> Option<RecoveredTransaction> {
+    let transaction = Transaction::decode_2718_exact(raw).ok()?;
+    RecoveredTransaction::recover(transaction).ok()
+}
+
+/// Seconds. A clock before 1970 counts as 1970.
+fn unix_now() -> u64 {
+    SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs())
+}
