@@ -2,8 +2,8 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use crate::metadata::Metadata;
-use crate::process::{capture, cargo, read, root};
+use crate::metadata::{Built, Metadata, built};
+use crate::process::{read, root};
 use crate::{Error, Result, conclude, licence};
 
 const PAGE: &str = "ARCHITECTURE.md";
@@ -44,30 +44,27 @@ pub fn run(write: bool) -> Result {
     if write {
         write_table(&metadata)?;
     }
+    let everything = built(&["--workspace", "-e", "normal,build,dev"])?;
     let mut findings = arrows(&metadata)?;
     findings.extend(layers(&metadata));
-    findings.extend(core_is_pure(&metadata));
+    findings.extend(core_is_pure(&metadata)?);
     findings.extend(guest_is_rust()?);
-    findings.extend(licences(&metadata));
-    findings.extend(duplicates(&metadata));
+    findings.extend(licences(&everything));
+    findings.extend(duplicates(&everything));
     conclude("deps", findings)?;
-    let count = metadata.reachable(&metadata.members, true).len();
-    println!(
-        "  {} crates of our own, {count} in all: arrows, layers, licences",
-        metadata.members.len()
-    );
-    println!("  more than one version: {}", several_versions(&metadata));
+    let (own, all) = (metadata.crates.len(), everything.len());
+    println!("  {own} crates of our own, {all} in all: arrows, layers, licences");
+    println!("  more than one version: {}", several_versions(&everything));
     Ok(())
 }
 
 /// What the manifests say: folder -> names of our crates it is built with.
 fn actual(metadata: &Metadata) -> BTreeMap<String, BTreeSet<String>> {
-    let crates = metadata.crates();
-    let names: BTreeSet<_> = crates.values().map(|package| &package.name).collect();
+    let names: BTreeSet<_> = metadata.crates.values().map(|it| &it.name).collect();
     let own = |declared: &BTreeSet<String>| {
         declared.iter().filter(|name| names.contains(name)).cloned().collect()
     };
-    crates.iter().map(|(folder, package)| ((*folder).to_owned(), own(&package.declared))).collect()
+    metadata.crates.iter().map(|(folder, it)| (folder.clone(), own(&it.declared))).collect()
 }
 
 /// What the page says. A row: | `folder` | `crate`, `crate` |
@@ -131,7 +128,6 @@ fn write_table(metadata: &Metadata) -> Result {
 
 /// `core` < `host` < `apps`; tests and xtask stand above all, and nothing stands on them.
 fn layers(metadata: &Metadata) -> Vec<String> {
-    let crates = metadata.crates();
     let layer_of = |folder: &str| match folder.split('/').next() {
         Some("core") => 0,
         Some("host") => 1,
@@ -139,7 +135,7 @@ fn layers(metadata: &Metadata) -> Vec<String> {
         _ => 3,
     };
     let folder_of: BTreeMap<_, _> =
-        crates.iter().map(|(folder, package)| (package.name.as_str(), *folder)).collect();
+        metadata.crates.iter().map(|(folder, it)| (it.name.as_str(), folder.as_str())).collect();
     let mut findings = Vec::new();
     for (folder, names) in actual(metadata) {
         for to in names.iter().filter_map(|name| folder_of.get(name.as_str())) {
@@ -158,81 +154,67 @@ fn layers(metadata: &Metadata) -> Vec<String> {
     findings
 }
 
-fn core_is_pure(metadata: &Metadata) -> Vec<String> {
+fn core_is_pure(metadata: &Metadata) -> Result<Vec<String>> {
     let mut findings = Vec::new();
-    for id in &metadata.members {
-        let package = &metadata.packages[id];
-        if !package.folder.as_deref().is_some_and(|folder| folder.starts_with("core/")) {
-            continue;
-        }
-        for reached in metadata.reachable([id], false) {
-            let name = &metadata.packages[reached].name;
-            if NOT_IN_CORE.contains(&name.as_str()) {
-                findings.push(format!(
-                    "{} reaches {name}: core has no I/O and no threads",
-                    package.name
-                ));
-            }
-        }
+    let core = metadata.crates.iter().filter(|(folder, _)| folder.starts_with("core/"));
+    for (folder, it) in core {
+        let reached = built(&["-p", &it.name, "-e", "normal"])?;
+        let foreign = reached.iter().filter(|it| NOT_IN_CORE.contains(&it.name.as_str()));
+        findings.extend(
+            foreign.map(|it| format!("{folder} reaches {}: core has no I/O, no threads", it.name)),
+        );
     }
-    findings
+    Ok(findings)
 }
 
-/// Features as the guest has them, which `cargo metadata` cannot say: it unifies the workspace.
+/// Features as the guest has them.
 fn guest_is_rust() -> Result<Vec<String>> {
-    let args = ["tree", "--locked", "-p", "annex-guest", "-e", "normal", "--prefix", "none"];
-    let tree = capture(&mut cargo(&args))?;
-    let names: BTreeSet<_> = tree.lines().filter_map(|line| line.split(' ').next()).collect();
-    let found = NOT_IN_GUEST.iter().filter(|name| names.contains(*name));
-    Ok(found
-        .map(|name| format!("annex-guest reaches {name}: put it behind the feature `host` (cargo tree -p annex-guest -i {name})"))
+    let reached = built(&["-p", "annex-guest", "-e", "normal"])?;
+    let foreign = reached.iter().filter(|it| NOT_IN_GUEST.contains(&it.name.as_str()));
+    Ok(foreign
+        .map(|it| {
+            let name = &it.name;
+            format!("apps/guest reaches {name}: put it behind the feature `host` (cargo tree -p annex-guest -i {name})")
+        })
         .collect())
 }
 
-fn licences(metadata: &Metadata) -> Vec<String> {
-    let ids = metadata.reachable(&metadata.members, true);
-    let packages = ids.into_iter().map(|id| &metadata.packages[id]);
-    packages
-        .filter(|package| !package.licence.as_deref().is_some_and(licence::allowed))
-        .map(|package| {
-            let stated = package.licence.as_deref().unwrap_or("no licence stated");
-            format!(
-                "{} {}: {stated} (allow-list: xtask/src/licence.rs)",
-                package.name, package.version
-            )
+fn licences(everything: &BTreeSet<Built>) -> Vec<String> {
+    let refused = everything.iter().filter(|it| !licence::allowed(&it.licence));
+    refused
+        .map(|it| {
+            let stated = if it.licence.is_empty() { "no licence stated" } else { &it.licence };
+            format!("{} {}: {stated} (allow-list: xtask/src/licence.rs)", it.name, it.version)
         })
         .collect()
 }
 
-fn versions(metadata: &Metadata) -> BTreeMap<&str, BTreeSet<&str>> {
+/// Names of which the build holds several versions.
+fn several(everything: &BTreeSet<Built>) -> BTreeMap<&str, BTreeSet<&str>> {
     let mut versions: BTreeMap<_, BTreeSet<_>> = BTreeMap::new();
-    for id in metadata.reachable(&metadata.members, true) {
-        let package = &metadata.packages[id];
-        versions.entry(package.name.as_str()).or_default().insert(package.version.as_str());
+    for it in everything {
+        versions.entry(it.name.as_str()).or_default().insert(it.version.as_str());
     }
+    versions.retain(|_, versions| versions.len() > 1);
     versions
 }
 
-fn duplicates(metadata: &Metadata) -> Vec<String> {
-    let versions = versions(metadata);
-    let twice = ONCE.iter().filter_map(|name| Some((name, versions.get(name)?)));
+fn duplicates(everything: &BTreeSet<Built>) -> Vec<String> {
+    let several = several(everything);
+    let twice = ONCE.iter().filter_map(|name| Some((name, several.get(name)?)));
     twice
-        .filter(|(_, versions)| versions.len() > 1)
         .map(|(name, versions)| {
             let list: Vec<_> = versions.iter().copied().collect();
-            format!(
-                "{name} is built more than once: {} (cargo tree -i {name}@VERSION)",
-                list.join(", ")
-            )
+            let list = list.join(", ");
+            format!("{name} is built more than once: {list} (cargo tree -i {name}@VERSION)")
         })
         .collect()
 }
 
-fn several_versions(metadata: &Metadata) -> String {
-    let versions = versions(metadata);
-    let several = versions.iter().filter(|(_, versions)| versions.len() > 1);
+fn several_versions(everything: &BTreeSet<Built>) -> String {
+    let several = several(everything);
     let list: Vec<_> =
-        several.map(|(name, versions)| format!("{name} ×{}", versions.len())).collect();
+        several.iter().map(|(name, versions)| format!("{name} ×{}", versions.len())).collect();
     if list.is_empty() { "none".into() } else { list.join(", ") }
 }
 

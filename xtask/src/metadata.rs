@@ -1,6 +1,7 @@
-//! What `cargo metadata` says about the workspace: packages, and who depends on whom.
+//! What cargo says: our own crates and their manifests from `cargo metadata`, and what is
+//! really built from `cargo tree` (`metadata` also lists optional crates that no feature turns on).
 
-use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
 
 use serde_json::Value;
@@ -8,108 +9,74 @@ use serde_json::Value;
 use crate::process::{capture, cargo, root};
 use crate::{Error, Result};
 
-pub struct Package {
+/// A crate of this workspace.
+pub struct Crate {
     pub name: String,
-    pub version: String,
-    pub licence: Option<String>,
-    /// Folder relative to the workspace root; `None` for packages from elsewhere.
-    pub folder: Option<String>,
-    /// Packages needed to build it, by id.
-    pub needs: Vec<String>,
-    /// Packages only its tests need, by id.
-    pub dev_needs: Vec<String>,
     /// Names in its `[dependencies]` and `[build-dependencies]`, optional ones included.
     pub declared: BTreeSet<String>,
 }
 
 pub struct Metadata {
-    pub packages: HashMap<String, Package>,
-    /// Ids of the workspace's own packages.
-    pub members: Vec<String>,
+    /// By folder, relative to the root.
+    pub crates: BTreeMap<String, Crate>,
     pub target_directory: PathBuf,
 }
 
 impl Metadata {
     pub fn load() -> Result<Self> {
-        let args = ["metadata", "--format-version=1", "--locked"];
+        let args = ["metadata", "--format-version=1", "--no-deps", "--locked"];
         let text = capture(&mut cargo(&args))?;
         let value: Value = serde_json::from_str(&text)
             .map_err(|source| Error::Output { command: "cargo metadata".into(), source })?;
-        Ok(Self::parse(&value))
-    }
-
-    fn parse(value: &Value) -> Self {
-        let mut packages: HashMap<_, _> = items(&value["packages"])
-            .map(|package| (text(&package["id"]), package_of(package)))
-            .collect();
-        for node in items(&value["resolve"]["nodes"]) {
-            let Some(package) = packages.get_mut(&text(&node["id"])) else { continue };
-            for need in items(&node["deps"]) {
-                let dev_only = items(&need["dep_kinds"]).all(|kind| kind["kind"] == "dev");
-                let list = if dev_only { &mut package.dev_needs } else { &mut package.needs };
-                list.push(text(&need["pkg"]));
-            }
-        }
-        Self {
-            packages,
-            members: items(&value["workspace_members"]).map(text).collect(),
-            target_directory: text(&value["target_directory"]).into(),
-        }
-    }
-
-    /// The workspace's packages by folder.
-    pub fn crates(&self) -> BTreeMap<&str, &Package> {
-        let own = self.members.iter().map(|id| &self.packages[id]);
-        own.filter_map(|package| Some((package.folder.as_deref()?, package))).collect()
-    }
-
-    /// Everything that building `from` needs (with `tests`: or testing it), itself included.
-    pub fn reachable<'a>(
-        &'a self,
-        from: impl IntoIterator<Item = &'a String>,
-        tests: bool,
-    ) -> BTreeSet<&'a str> {
-        let mut open: Vec<&String> = from.into_iter().collect();
-        let mut seen = BTreeSet::new();
-        while let Some(id) = open.pop() {
-            if seen.insert(id.as_str()) {
-                let package = &self.packages[id];
-                open.extend(&package.needs);
-                // A dependency's own tests are not built.
-                if tests && self.members.contains(id) {
-                    open.extend(&package.dev_needs);
-                }
-            }
-        }
-        seen
+        Ok(Self {
+            crates: items(&value["packages"]).map(crate_of).collect(),
+            target_directory: text_of(&value["target_directory"]).into(),
+        })
     }
 }
 
-fn package_of(value: &Value) -> Package {
-    let manifest = PathBuf::from(text(&value["manifest_path"]));
-    let folder = manifest
-        .parent()
-        .and_then(|folder| folder.strip_prefix(root()).ok())
-        .map(|folder| folder.to_string_lossy().into_owned());
-    let declared = items(&value["dependencies"])
+fn crate_of(package: &Value) -> (String, Crate) {
+    let manifest = PathBuf::from(text_of(&package["manifest_path"]));
+    let folder = manifest.parent().unwrap_or(&manifest);
+    let folder = folder.strip_prefix(root()).unwrap_or(folder);
+    let declared = items(&package["dependencies"])
         .filter(|need| need["kind"] != "dev")
-        .map(|need| text(&need["name"]))
+        .map(|need| text_of(&need["name"]))
         .collect();
-    Package {
-        name: text(&value["name"]),
-        version: text(&value["version"]),
-        licence: value["license"].as_str().map(str::to_owned),
-        folder,
-        needs: Vec::new(),
-        dev_needs: Vec::new(),
-        declared,
-    }
+    let name = text_of(&package["name"]);
+    (folder.to_string_lossy().into_owned(), Crate { name, declared })
 }
 
 fn items(value: &Value) -> impl Iterator<Item = &Value> {
     value.as_array().into_iter().flatten()
 }
 
-fn text(value: &Value) -> String {
+fn text_of(value: &Value) -> String {
     value.as_str().unwrap_or_default().to_owned()
+}
+
+/// A package of a build, ours or another's.
+#[derive(PartialEq, Eq, PartialOrd, Ord)]
+pub struct Built {
+    pub name: String,
+    pub version: String,
+    /// SPDX expression; empty if the package states none.
+    pub licence: String,
+}
+
+/// Everything `cargo tree` lists for these arguments, with the features of that very build.
+pub fn built(args: &[&str]) -> Result<BTreeSet<Built>> {
+    let fixed = ["tree", "--locked", "--prefix", "none", "--format", "{p}\t{l}"];
+    let tree = capture(cargo(&fixed).args(args))?;
+    let parse = |line: &str| {
+        // `name v1.2.3 (/path) (proc-macro)`, a tab, the licence; `(*)` marks a repetition.
+        let (package, licence) = line.split_once('\t')?;
+        let mut words = package.split(' ');
+        Some(Built {
+            name: words.next()?.to_owned(),
+            version: words.next()?.trim_start_matches('v').to_owned(),
+            licence: licence.trim_end_matches("(*)").trim().to_owned(),
+        })
+    };
+    Ok(tree.lines().filter_map(parse).collect())
 }

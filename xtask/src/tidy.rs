@@ -237,8 +237,8 @@ fn crates(metadata: &Metadata) -> Result<Vec<String>> {
     let map = read(&root().join("ARCHITECTURE.md"))?;
     let mut findings = Vec::new();
     let mut folders = BTreeSet::new();
-    for folder in metadata.crates().into_keys() {
-        folders.insert(folder);
+    for folder in metadata.crates.keys() {
+        folders.insert(folder.as_str());
         if !map.contains(&format!("### `{folder}`")) {
             findings.push(format!("ARCHITECTURE.md: no section \"### `{folder}`\""));
         }
