@@ -118,7 +118,8 @@ impl<R: StateReader> StateDb<R> {
         }
         let last = self.history_of?.checked_sub(1)?;
         let slot: u64 = slot.to();
-        let distance = (last % HISTORY_SERVE_WINDOW + HISTORY_SERVE_WINDOW - slot) % HISTORY_SERVE_WINDOW;
+        let distance =
+            (last % HISTORY_SERVE_WINDOW + HISTORY_SERVE_WINDOW - slot) % HISTORY_SERVE_WINDOW;
         if distance < RECENT_BLOCKS { last.checked_sub(distance) } else { None }
     }
 }

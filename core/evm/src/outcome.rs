@@ -81,9 +81,9 @@ impl From<HaltReason> for Halt {
     fn from(reason: HaltReason) -> Self {
         match reason {
             HaltReason::OutOfGas(_) => Self::OutOfGas,
-            HaltReason::OpcodeNotFound
-            | HaltReason::InvalidFEOpcode
-            | HaltReason::NotActivated => Self::InvalidOpcode,
+            HaltReason::OpcodeNotFound | HaltReason::InvalidFEOpcode | HaltReason::NotActivated => {
+                Self::InvalidOpcode
+            }
             HaltReason::InvalidJump => Self::InvalidJump,
             HaltReason::StackUnderflow => Self::StackUnderflow,
             HaltReason::StackOverflow => Self::StackOverflow,

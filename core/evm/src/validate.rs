@@ -82,11 +82,7 @@ pub(crate) fn prepare(
     Ok(Prepared { env, intrinsic, data_gas, price })
 }
 
-fn check_type(
-    rules: Rules,
-    block: &BlockEnv,
-    tx: &Transaction,
-) -> Result<(), InvalidTransaction> {
+fn check_type(rules: Rules, block: &BlockEnv, tx: &Transaction) -> Result<(), InvalidTransaction> {
     match (tx, rules) {
         (Transaction::Deposit(_), _) | (Transaction::Eip4844(_), Rules::L2) => {
             Err(InvalidTransaction::TypeNotSupported(tx.ty()))

@@ -50,12 +50,5 @@ pub fn genesis(config: &ChainConfig, predeploys: &BTreeMap<Address, Bytes>) -> S
         ..unsealed_header(&env, ExtraData::default())
     };
     let hash = header.hash_slow();
-    SealedBlock {
-        header,
-        hash,
-        transactions: Vec::new(),
-        receipts: Vec::new(),
-        changes,
-        update,
-    }
+    SealedBlock { header, hash, transactions: Vec::new(), receipts: Vec::new(), changes, update }
 }

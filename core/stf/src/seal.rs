@@ -1,9 +1,9 @@
+use alloy_consensus::TxReceipt;
 use alloy_consensus::constants::EMPTY_OMMER_ROOT_HASH;
 use alloy_consensus::proofs::{calculate_receipt_root, ordered_trie_root_with_encoder};
-use alloy_consensus::TxReceipt;
 use alloy_eips::eip2718::Encodable2718;
 use alloy_eips::eip7685::EMPTY_REQUESTS_HASH;
-use alloy_primitives::{B256, B64, Bloom, U256};
+use alloy_primitives::{B64, B256, Bloom, U256};
 use annex_state::{EMPTY_ROOT, NodeSource, StateChanges, StateUpdate, TrieError, apply_changes};
 use annex_types::predeploys::{BLOCK_HASH_HISTORY, L2_TO_L1_MESSAGE_PASSER, history_slot};
 use annex_types::{ExtraData, Header, Receipt, RecoveredTransaction};
