@@ -52,8 +52,9 @@ pub(crate) enum RpcError {
     TooManyFilters,
     #[error("the transaction was added to the mempool but wasn't processed in {millis} ms")]
     SyncTimeout { hash: B256, millis: u64 },
-    #[error("the transaction was added to the mempool but cannot be processed yet")]
-    SyncNotReady(B256),
+    /// The node takes no transactions at the moment.
+    #[error("{why}")]
+    SyncNotReady { hash: B256, why: Rejected },
     #[error("the transaction waits for a lower nonce: expected nonce {0}")]
     SyncNonceGap(u64),
     /// The node stops, or a bug ended the task.
@@ -81,7 +82,7 @@ impl RpcError {
             }
             Self::TooManyLogs(_) | Self::TooManyBlocks(_) | Self::TooManyFilters => LIMIT_EXCEEDED,
             Self::SyncTimeout { .. } => SYNC_TIMEOUT,
-            Self::SyncNotReady(_) => SYNC_NOT_READY,
+            Self::SyncNotReady { .. } => SYNC_NOT_READY,
             Self::SyncNonceGap(_) => SYNC_NONCE_GAP,
             Self::UnknownBlock
             | Self::Halted(_)
@@ -99,7 +100,7 @@ impl From<RpcError> for ErrorObjectOwned {
         match error {
             RpcError::Params(error) => error,
             RpcError::Reverted(output) => Self::owned(code, message, Some(output)),
-            RpcError::SyncTimeout { hash, .. } | RpcError::SyncNotReady(hash) => {
+            RpcError::SyncTimeout { hash, .. } | RpcError::SyncNotReady { hash, .. } => {
                 Self::owned(code, message, Some(hash))
             }
             RpcError::SyncNonceGap(expected) => {

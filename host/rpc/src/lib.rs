@@ -23,3 +23,6 @@ pub use json::{PromiseJson, PromiseJsonError};
 pub use methods::module;
 pub use routes::{Reply, Route};
 pub use server::{Handle, ServeError, ServerConfig, serve};
+
+#[cfg(test)]
+mod tests;

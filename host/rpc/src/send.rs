@@ -6,6 +6,7 @@ use crate::error::RpcError;
 use crate::json::ReceiptJson;
 use alloy_consensus::Transaction as _;
 use alloy_primitives::{B256, Bytes, keccak256};
+use annex_evm::InvalidTransaction;
 use serde_json::Value;
 use std::time::Duration;
 use tokio::sync::broadcast::Receiver;
@@ -54,6 +55,15 @@ impl<C: Chain> Api<C> {
             Ok(accepted) => accepted.hash,
             // Sent again, perhaps because an earlier answer was lost.
             Err(Rejected::AlreadyKnown) => sent,
+            Err(Rejected::Invalid(InvalidTransaction::NonceTooHigh { state, .. })) => {
+                return Err(RpcError::SyncNonceGap(state));
+            }
+            Err(
+                why @ (Rejected::Backlog
+                | Rejected::StaleL1
+                | Rejected::NotLeader
+                | Rejected::Stopping),
+            ) => return Err(RpcError::SyncNotReady { hash: sent, why }),
             Err(rejected) => return Err(rejected.into()),
         };
         if let Some(expected) = self.nonce_gap(hash)? {
