@@ -1,0 +1,40 @@
+// How each script is started: `node SCRIPT URL PRIVATE_KEY [WS_URL]`. It prints one JSON value, what it observed.
+export function run(main) {
+  const [url, key, ws] = process.argv.slice(2);
+  main({ url, key, ws }).then(
+    (observed) => {
+      const text = JSON.stringify(observed, (_, value) => (typeof value === 'bigint' ? value.toString() : value));
+      process.stdout.write(`${text}\n`, () => process.exit(0));
+    },
+    (error) => {
+      console.error(error);
+      process.exit(1);
+    },
+  );
+}
+
+// What must be the same on every chain, given the same sender and nonces: gas and blocks are not.
+export function outcome(receipt) {
+  const succeeded = receipt.status === 'success' || Number(receipt.status) === 1;
+  const logs = receipt.logs.map((log) => ({
+    address: log.address.toLowerCase(),
+    topics: [...log.topics],
+    data: log.data,
+  }));
+  return { succeeded, logs };
+}
+
+export function sleep(milliseconds) {
+  return new Promise((resolve) => { setTimeout(resolve, milliseconds); });
+}
+
+// Waits until `probe` yields something, for at most ten seconds.
+export async function eventually(what, probe) {
+  const deadline = Date.now() + 10_000;
+  for (;;) {
+    const found = await probe();
+    if (found) return found;
+    if (Date.now() > deadline) throw new Error(`still waiting for ${what}`);
+    await sleep(20);
+  }
+}
