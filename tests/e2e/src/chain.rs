@@ -1,0 +1,285 @@
+//! Chains under test.
+
+use crate::process::{Process, annex};
+use crate::rpc::{Rpc, number};
+use crate::{Folder, Inbox, Portal, Wallet, entropy, eventually, scripts_folder, seconds};
+use alloy_primitives::{Address, Bytes, U256, hex};
+use alloy_sol_types::SolCall;
+use serde_json::{Value, json};
+use std::collections::HashSet;
+use std::net::TcpListener;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::sync::Mutex;
+
+/// A port nobody listens on, below the range from which the system takes ports for clients.
+pub fn free_port() -> u16 {
+    static GIVEN: Mutex<Option<HashSet<u16>>> = Mutex::new(None);
+    let mut given = GIVEN.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
+    let given = given.get_or_insert_default();
+    loop {
+        let port = 20_000 + (entropy() % 12_000) as u16;
+        if !given.contains(&port) && TcpListener::bind(("127.0.0.1", port)).is_ok() {
+            given.insert(port);
+            return port;
+        }
+    }
+}
+
+fn ready(process: &mut Process, rpc: &Rpc) {
+    eventually(&format!("{} is ready", rpc.url()), seconds(60), || {
+        if let Some(status) = process.exited() {
+            panic!("it exited, {status}:\n{}", process.output());
+        }
+        matches!(rpc.get("/health"), Ok((200, _))).then_some(())
+    });
+}
+
+/// How `annex dev` is started; by default on its embedded L1.
+#[derive(Clone, Debug, Default)]
+pub struct DevOptions {
+    /// Endpoint of another L1.
+    pub l1: Option<String>,
+    /// Seconds.
+    pub l1_block_time: Option<u32>,
+}
+
+/// `annex dev`.
+#[derive(Debug)]
+pub struct Dev {
+    pub process: Process,
+    pub rpc: Rpc,
+    pub l1: Rpc,
+    pub data_dir: PathBuf,
+}
+
+impl Dev {
+    /// The command, on free ports; and the endpoints it will have.
+    fn command(data_dir: &Path, options: &DevOptions) -> (Command, String, String) {
+        let (port, l1_port) = (free_port(), free_port());
+        let mut command = Command::new(annex());
+        command.arg("dev").args(["--port", &port.to_string(), "--l1-port", &l1_port.to_string()]);
+        command.arg("--data-dir").arg(data_dir);
+        if let Some(seconds) = options.l1_block_time {
+            command.args(["--l1-block-time", &seconds.to_string()]);
+        }
+        let own_l1 = format!("http://127.0.0.1:{l1_port}");
+        let l1 = options.l1.clone().unwrap_or(own_l1);
+        if options.l1.is_some() {
+            command.args(["--l1", &l1]);
+        }
+        (command, format!("http://127.0.0.1:{port}"), l1)
+    }
+
+    /// Starts it on `folder/name`, anew or where it was, and waits until it is ready.
+    pub fn start(folder: &Folder, name: &str, options: &DevOptions) -> Self {
+        let data_dir = folder.path().join(name);
+        let (command, url, l1) = Self::command(&data_dir, options);
+        let mut process = Process::spawn(command, &folder.path().join(format!("{name}.log")));
+        let rpc = Rpc::new(url);
+        ready(&mut process, &rpc);
+        Self { process, rpc, l1: Rpc::new(l1), data_dir }
+    }
+
+    /// Starts a second one on the data directory of this one.
+    pub fn start_twice(&self, folder: &Folder, options: &DevOptions) -> Process {
+        let (command, _, _) = Self::command(&self.data_dir, options);
+        Process::spawn(command, &folder.path().join("second.log"))
+    }
+
+    pub fn deployment_file(&self) -> PathBuf {
+        self.data_dir.join("deployment.json")
+    }
+
+    pub fn deployment(&self) -> Value {
+        let file = std::fs::read(self.deployment_file()).expect("deployment.json can be read");
+        serde_json::from_slice(&file).expect("deployment.json is JSON")
+    }
+
+    pub fn contract(&self, name: &str) -> Address {
+        let deployment = self.deployment();
+        let address = deployment["contracts"][name].as_str();
+        address.expect("the contract is in deployment.json").parse().expect("an address")
+    }
+
+    /// Sends ether on L2 from development account 0, and waits for the receipt.
+    pub fn fund(&self, to: Address, wei: U256) {
+        static NONCE: Mutex<()> = Mutex::new(());
+        let _one_at_a_time = NONCE.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
+        let wallet = Wallet::dev(901, 0);
+        let nonce = self.nonce(wallet.address());
+        self.send(&wallet.transfer(nonce, to, wei));
+    }
+
+    pub fn nonce(&self, account: Address) -> u64 {
+        number(&self.rpc.get_result("eth_getTransactionCount", json!([account, "pending"])))
+    }
+
+    /// Sends a transaction that must succeed, and returns its receipt.
+    #[track_caller]
+    pub fn send(&self, encoded: &Bytes) -> Value {
+        let receipt = self.rpc.get_result("eth_sendRawTransactionSync", json!([encoded]));
+        assert_eq!(receipt["status"], "0x1", "{receipt}");
+        receipt
+    }
+
+    /// A new account with ten ether on L2.
+    pub fn wallet(&self, seed: u64, index: u64) -> Wallet {
+        let wallet = Wallet::fresh(901, seed, index);
+        self.fund(wallet.address(), ETHER_10);
+        wallet
+    }
+
+    /// Waits until everything acknowledged is in batches on L1; returns the number of the safe head.
+    #[track_caller]
+    pub fn everything_safe(&self) -> u64 {
+        eventually("every block is safe", seconds(40), || {
+            let pending = self.rpc.block("pending");
+            let open = pending["transactions"].as_array().is_some_and(|list| !list.is_empty());
+            let safe = self.rpc.block_number("safe");
+            (!open && safe == self.rpc.block_number("latest")).then_some(safe)
+        })
+    }
+
+    /// Calls the Inbox on L1.
+    pub fn inbox<C: SolCall>(&self, call: C) -> C::Return {
+        let request = json!([{"to": self.contract("inbox"), "data": Bytes::from(call.abi_encode())}, "latest"]);
+        let output = self.l1.get_result("eth_call", request);
+        let output = hex::decode(output.as_str().expect("bytes")).expect("hex");
+        C::abi_decode_returns(&output).expect("what the contract returns")
+    }
+
+    pub fn records(&self) -> u64 {
+        self.inbox(Inbox::recordCountCall {}).to()
+    }
+
+    /// Deposits through the Portal from a development account; returns the L1 receipt.
+    pub fn deposit(&self, from: u32, mint: U256, call: Portal::depositTransactionCall) -> Value {
+        l1_transaction(&self.l1, from, self.contract("portal"), mint, call.abi_encode().into())
+    }
+}
+
+const ETHER_10: U256 = U256::from_limbs([10_000_000_000_000_000_000, 0, 0, 0]);
+
+/// Sends a transaction on L1 from a development account and waits for its receipt.
+#[track_caller]
+pub(crate) fn l1_transaction(l1: &Rpc, from: u32, to: Address, value: U256, input: Bytes) -> Value {
+    let chain_id = number(&l1.get_result("eth_chainId", json!([])));
+    let wallet = Wallet::dev(chain_id, from);
+    let nonce =
+        number(&l1.get_result("eth_getTransactionCount", json!([wallet.address(), "pending"])));
+    let mut transaction = wallet.transaction(nonce, to.into(), value);
+    transaction.gas_limit = 5_000_000;
+    transaction.max_priority_fee_per_gas = crate::GWEI;
+    transaction.input = input;
+    let encoded = wallet.sign(transaction);
+    let hash = l1.get_result("eth_sendRawTransaction", json!([encoded]));
+    let hash = hash.as_str().expect("a hash");
+    eventually("the L1 receipt", seconds(30), || l1.receipt(hash))
+}
+
+/// How `annex node` is started.
+#[derive(Clone, Debug, Default)]
+pub struct NodeOptions {
+    /// WebSocket of the leader whose promises it follows.
+    pub feed: Option<String>,
+    /// Development account that carries the chain on when the leader is silent.
+    pub post_when_silent: Option<u32>,
+}
+
+/// `annex node`, which knows an L1 endpoint and the deployment file.
+#[derive(Debug)]
+pub struct Node {
+    pub process: Process,
+    pub rpc: Rpc,
+}
+
+impl Node {
+    /// Starts it on `folder/name`, anew or where it was, and waits until it answers.
+    pub fn start(
+        folder: &Folder,
+        name: &str,
+        l1: &str,
+        deployment: &Path,
+        options: &NodeOptions,
+    ) -> Self {
+        let port = free_port();
+        let mut command = Command::new(annex());
+        command.args(["node", "--l1", l1, "--beacon", l1, "--port", &port.to_string()]);
+        command.arg("--deployment").arg(deployment);
+        command.arg("--data-dir").arg(folder.path().join(name));
+        if let Some(feed) = &options.feed {
+            command.args(["--feed", feed]);
+        }
+        if let Some(account) = options.post_when_silent {
+            command.args(["--post-when-silent", &Wallet::dev(0, account).key()]);
+        }
+        let mut process = Process::spawn(command, &folder.path().join(format!("{name}.log")));
+        let rpc = Rpc::new(format!("http://127.0.0.1:{port}"));
+        ready(&mut process, &rpc);
+        Self { process, rpc }
+    }
+
+    /// Waits until it has the leader's safe blocks, and compares every hash up to there.
+    #[track_caller]
+    pub fn agrees_with(&self, leader: &Rpc) -> u64 {
+        let safe = leader.block_number("safe");
+        eventually(&format!("the follower has block {safe}"), seconds(60), || {
+            (self.rpc.block_number("safe") >= safe).then_some(())
+        });
+        let (ours, theirs) = (self.rpc.block_hashes(safe), leader.block_hashes(safe));
+        let first = ours.iter().zip(&theirs).position(|(ours, theirs)| ours != theirs);
+        assert_eq!(first, None, "the first block that differs");
+        assert!(ours.iter().all(Value::is_string), "a block is missing");
+        safe
+    }
+}
+
+/// Foundry's Anvil with Osaka's rules.
+#[derive(Debug)]
+pub struct Anvil {
+    pub process: Process,
+    pub rpc: Rpc,
+}
+
+impl Anvil {
+    pub fn start(folder: &Folder, chain_id: u64, arguments: &[&str]) -> Self {
+        let binary = std::env::var_os("ANVIL")
+            .map_or_else(|| scripts_folder().join("node_modules/.bin/anvil"), PathBuf::from);
+        assert!(
+            binary.exists(),
+            "no Anvil for this platform from npm: set ANVIL to a binary of version 1.7"
+        );
+        let port = free_port();
+        let mut command = Command::new(binary);
+        command
+            .args(["--hardfork", "osaka", "--enable-tx-gas-limit"])
+            .args(["--port", &port.to_string(), "--chain-id", &chain_id.to_string()])
+            .args(arguments);
+        let mut process = Process::spawn(command, &folder.path().join("anvil.log"));
+        let rpc = Rpc::new(format!("http://127.0.0.1:{port}"));
+        eventually("Anvil answers", seconds(20), || {
+            assert_eq!(process.exited(), None, "{}", process.output());
+            rpc.call("eth_chainId", json!([])).ok()
+        });
+        Self { process, rpc }
+    }
+
+    /// Moves its clock and mines a block there.
+    pub fn pass(&self, seconds: u64) {
+        self.rpc.get_result("evm_increaseTime", json!([seconds]));
+        self.rpc.get_result("evm_mine", json!([]));
+    }
+
+    pub fn set_balance(&self, account: Address, wei: U256) {
+        self.rpc.get_result("anvil_setBalance", json!([account, wei]));
+    }
+
+    /// Submits a batch in calldata from a development account; returns the L1 receipt.
+    pub fn submit(&self, from: u32, inbox: Address, forced_up_to: u64, data: &[u8]) -> Value {
+        let forced_up_to = U256::from(forced_up_to);
+        let call =
+            Inbox::submitCalldataCall { forcedUpTo: forced_up_to, data: data.to_vec().into() };
+        l1_transaction(&self.rpc, from, inbox, U256::ZERO, call.abi_encode().into())
+    }
+}
