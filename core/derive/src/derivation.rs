@@ -211,11 +211,7 @@ impl Derivation {
             RecordPayload::Batch(_) if self.next_is_exhausted() => None,
             RecordPayload::Batch(batch) => Some(self.pending(batch, blobs)?),
         };
-        self.records.push_back(Entry {
-            env: record.env,
-            accumulator: record.accumulator,
-            batch,
-        });
+        self.records.push_back(Entry { env: record.env, accumulator: record.accumulator, batch });
         Ok(())
     }
 
@@ -327,9 +323,11 @@ impl Derivation {
         let Some(batch) = batch else {
             return Payload::default();
         };
-        let decoded = batch.data.as_ref().map_err(|e| *e).and_then(|data| {
-            batch::decode(data, &self.limits, self.config.l2_chain_id)
-        });
+        let decoded = batch
+            .data
+            .as_ref()
+            .map_err(|e| *e)
+            .and_then(|data| batch::decode(data, &self.limits, self.config.l2_chain_id));
         match decoded {
             Err(error) => Payload { blocks: Vec::new(), skipped: Some(Skip::Payload(error)) },
             Ok(None) => Payload::default(),

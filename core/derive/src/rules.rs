@@ -1,7 +1,7 @@
 //! What a block of a batch must satisfy besides executing (the rules table of spec/batch.md).
 
-use annex_types::{BatchBlock, ExtraData, Header, MAX_BLOCKS_PER_SECOND, block::ExtraDataError};
 use alloy_primitives::B256;
+use annex_types::{BatchBlock, ExtraData, Header, MAX_BLOCKS_PER_SECOND, block::ExtraDataError};
 
 /// What derivation needs to know of the block it continues.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -37,8 +37,12 @@ pub struct Limits {
 
 impl Limits {
     /// The chain's; other limits are another chain.
-    pub const SPEC: Self =
-        Self { max_content: 8 << 20, max_blocks: 4_096, max_transactions: 65_536, max_raw: 1 << 20 };
+    pub const SPEC: Self = Self {
+        max_content: 8 << 20,
+        max_blocks: 4_096,
+        max_transactions: 65_536,
+        max_raw: 1 << 20,
+    };
 }
 
 /// Why data yields no batch. Part of the protocol: every implementation names the same reason, which is that of the

@@ -21,7 +21,7 @@ fn flz_lengths_of_the_reference() {
     // From Optimism's GasPriceOracle tests: an empty transaction of 31 bytes and runs of one byte.
     assert_eq!(flz_len(&[]), 0);
     assert_eq!(flz_len(&[0u8; 1]), 2);
-    assert_eq!(flz_len(&[0u8; 32]), 33);
+    assert_eq!(flz_len(&[0u8; 32]), 12);
     assert_eq!(flz_len(&[1u8; 1000]), 21);
 }
 
