@@ -1,7 +1,7 @@
 //! Blobs from beacon endpoints, or from whatever answers like one.
 
 use crate::error::L1Error;
-use crate::transport::{BodyError, read_body};
+use crate::transport::{BodyError, read_body, retry};
 use alloy_eips::eip4844::env_settings::EnvKzgSettings;
 use alloy_eips::eip4844::{Blob, kzg_to_versioned_hash};
 use alloy_primitives::B256;
@@ -74,6 +74,7 @@ impl Beacon {
         hashes: &[B256],
         found: &mut Vec<Option<Box<Blob>>>,
     ) -> Result<(), L1Error> {
+        let mut failure = None;
         for id in self.block_ids(location).await? {
             let wanted: Vec<B256> = hashes
                 .iter()
@@ -81,13 +82,17 @@ impl Beacon {
                 .filter(|(_, blob)| blob.is_none())
                 .map(|(hash, _)| *hash)
                 .collect();
-            let blobs = self.fetch(&id, &wanted).await?;
-            *found = match_blobs(blobs, hashes.to_vec(), std::mem::take(found)).await;
+            match self.fetch(&id, &wanted).await {
+                Ok(blobs) => {
+                    *found = match_blobs(blobs, hashes.to_vec(), std::mem::take(found)).await;
+                }
+                Err(error) => failure = Some(error),
+            }
             if found.iter().all(Option::is_some) {
-                break;
+                return Ok(());
             }
         }
-        Ok(())
+        failure.map_or(Ok(()), Err)
     }
 
     /// How the block may be called here. A beacon node counts slots; where nothing tells how, it takes the beacon block's root;
@@ -134,8 +139,12 @@ impl Beacon {
         Ok(sidecars.map_or_else(Vec::new, |s| s.data.into_iter().map(|s| s.blob).collect()))
     }
 
-    /// None where the endpoint says that there is no such thing.
     async fn get<T: DeserializeOwned>(&self, path: &str) -> Result<Option<T>, L1Error> {
+        retry("beacon", || self.get_once(path)).await
+    }
+
+    /// None where the endpoint says that there is no such thing.
+    async fn get_once<T: DeserializeOwned>(&self, path: &str) -> Result<Option<T>, L1Error> {
         let mut url = self.base.clone();
         let (path, query) = path.split_once('?').map_or((path, None), |(p, q)| (p, Some(q)));
         url.set_path(&format!("{}/{path}", self.base.path().trim_end_matches('/')));

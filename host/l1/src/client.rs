@@ -4,7 +4,7 @@ use crate::beacon::{Beacon, BlobLocation};
 use crate::contracts::Inbox;
 use crate::error::L1Error;
 use crate::records::{L1Record, LogPosition, decode_record};
-use crate::transport::{BoundedHttp, http_client};
+use crate::transport::{BoundedHttp, http_client, retry};
 use alloy_eips::eip4844::Blob;
 use alloy_json_rpc::{RpcRecv, RpcSend};
 use alloy_primitives::{Address, B256, Bytes, U64, U256};
@@ -13,14 +13,8 @@ use alloy_rpc_types_eth::{Block, Filter, Header, Log, TransactionReceipt, Transa
 use alloy_sol_types::SolEvent;
 use serde::{Deserialize, Serialize};
 use std::sync::Arc;
-use std::time::Duration;
-use tokio::time::sleep;
 use url::Url;
 
-/// Tries of one call before the error is the caller's.
-const ATTEMPTS: u32 = 4;
-/// Wait after the first failure; doubles with each.
-const BACKOFF: Duration = Duration::from_millis(250);
 /// Blocks asked for at once before an endpoint has refused.
 pub const MAX_LOG_RANGE: u64 = 4_096;
 
@@ -120,27 +114,8 @@ impl L1Client {
         method: &'static str,
         params: P,
     ) -> Result<R, L1Error> {
-        let mut wait = BACKOFF;
-        for _ in 1..ATTEMPTS {
-            match self.request_once(method, params.clone()).await {
-                Err(error @ (L1Error::Unavailable(_) | L1Error::Malformed(_))) => {
-                    tracing::debug!(method, %error, "L1 call failed, trying again");
-                }
-                answer => return answer,
-            }
-            sleep(wait).await;
-            wait *= 2;
-        }
-        self.request_once(method, params).await
-    }
-
-    /// A JSON-RPC call, tried once.
-    pub async fn request_once<P: RpcSend + 'static, R: RpcRecv>(
-        &self,
-        method: &'static str,
-        params: P,
-    ) -> Result<R, L1Error> {
-        Ok(self.rpc.request::<P, R>(method, params).await?)
+        retry(method, || async { Ok(self.rpc.request::<P, R>(method, params.clone()).await?) })
+            .await
     }
 
     /// The newest block.
@@ -154,7 +129,9 @@ impl L1Client {
     pub async fn block(&self, number: u64) -> Result<Option<L1Block>, L1Error> {
         let block: Option<Block<B256>> =
             self.request("eth_getBlockByNumber", (U64::from(number), false)).await?;
-        Ok(block.map(|block| block.header.into()))
+        let block = block.map(|block| L1Block::from(block.header));
+        // Of another number, it is not what was asked for.
+        Ok(block.filter(|block| block.number == number))
     }
 
     /// The canonical block of that number, which the caller knows to exist.

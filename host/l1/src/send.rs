@@ -68,7 +68,8 @@ pub enum SendOutcome {
     /// Still in the mempool after all attempts, or after the limits forbade another. It may yet be included: the next `send`
     /// replaces it.
     Stuck { tx: Option<B256>, attempts: u32 },
-    /// Another transaction took the nonce: one that an earlier process of this key sent. The caller looks at L1 and starts over.
+    /// Another transaction took the nonce: one that an earlier call or process of this key sent and gave up. The caller looks at
+    /// L1 and starts over.
     Superseded,
 }
 
@@ -180,6 +181,11 @@ impl Sender {
             Err(error) => return Err(error),
         };
         let nonce = self.client.nonce(self.address()).await?;
+        if self.in_flight.as_ref().is_some_and(|known| known.nonce < nonce) {
+            // What the last call left behind made it after all.
+            self.in_flight = None;
+            return Ok(SendOutcome::Superseded);
+        }
         match &self.in_flight {
             Some(known) if known.nonce == nonce => {
                 fees = fees.at_least(known.fees.raised(blobs));

@@ -1,10 +1,12 @@
 //! HTTP with a bound on everything the other side decides: how long it takes and how much it sends.
 
+use crate::error::L1Error;
 use alloy_json_rpc::{RequestPacket, ResponsePacket};
 use alloy_transport::{TransportError, TransportErrorKind, TransportFut};
 use reqwest::{Client, Response};
 use std::task::{Context, Poll};
 use std::time::Duration;
+use tokio::time::sleep;
 use tower::Service;
 use url::Url;
 
@@ -15,6 +17,30 @@ const REQUEST_TIMEOUT: Duration = Duration::from_secs(30);
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
 /// Bytes of an error page that are kept for the message.
 const ERROR_BODY: usize = 512;
+
+/// Tries of one call before the error is the caller's.
+const ATTEMPTS: u32 = 4;
+/// Wait after the first failure; doubles with each.
+const BACKOFF: Duration = Duration::from_millis(250);
+
+/// Repeats a call while the other side is unavailable.
+pub(crate) async fn retry<T, F>(what: &str, mut call: impl FnMut() -> F) -> Result<T, L1Error>
+where
+    F: Future<Output = Result<T, L1Error>>,
+{
+    let mut wait = BACKOFF;
+    for _ in 1..ATTEMPTS {
+        match call().await {
+            Err(error @ (L1Error::Unavailable(_) | L1Error::Malformed(_) | L1Error::Beacon(_))) => {
+                tracing::debug!(what, %error, "call failed, trying again");
+            }
+            answer => return answer,
+        }
+        sleep(wait).await;
+        wait *= 2;
+    }
+    call().await
+}
 
 /// The answer is longer than [`RESPONSE_LIMIT`].
 #[derive(Clone, Copy, Debug, thiserror::Error)]

@@ -14,7 +14,7 @@ use annex_types::{BatchData, RecordPayload};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
-use support::{Anvil, chain, genesis_hash, key, limits, mine, proxy, request};
+use support::{Anvil, beacon, chain, genesis_hash, key, limits, mine, proxy, request};
 
 fn blob(seed: u8) -> Blob {
     let mut blob = Blob::ZERO;
@@ -487,6 +487,21 @@ async fn a_changed_blob_is_not_taken_and_another_source_is_asked() {
     let warned = L1Client::connect(&anvil.url, &sources).await.expect("connects");
     let found = warned.blobs(posted.block.number, &[hash]).await.expect("the second source");
     assert_eq!(*found[0], blob(3));
+}
+
+#[tokio::test]
+async fn a_beacon_node_is_asked_by_slot() {
+    let anvil = Anvil::start(&[]).await;
+    let client = anvil.client().await;
+    mine(&client, 2).await;
+    let head = client.head().await.expect("head");
+    // 100 slots and 11 seconds ago, so the head lies in slot 100.
+    let genesis = head.timestamp - 1_211;
+    let url = beacon(genesis, 100, vec![blob(1), blob(2), blob(3)]).await;
+    let client = L1Client::connect(&anvil.url, &[url]).await.expect("connects");
+    let hashes = [3, 1].map(|seed| versioned_hash(&blob(seed)).expect("a blob"));
+    let found = client.blobs(head.number, &hashes).await.expect("blobs");
+    assert_eq!([&*found[0], &*found[1]], [&blob(3), &blob(1)]);
 }
 
 #[tokio::test]

@@ -1,8 +1,10 @@
 //! A real Anvil, a chain on it, and a proxy that lies.
 
+use alloy_eips::eip4844::Blob;
 use alloy_primitives::{Address, B256, U256, keccak256};
 use alloy_signer_local::PrivateKeySigner;
 use annex_l1::{DeployRequest, Deployment, L1Client, Parameters, SendLimits, deploy, http_client};
+use serde_json::json;
 use std::path::PathBuf;
 use std::process::Stdio;
 use std::sync::Arc;
@@ -108,6 +110,31 @@ pub async fn mine(client: &L1Client, blocks: u64) {
 /// Changes an answer: the request's body (or path, for a GET) and the answer's body.
 pub type Lie = Arc<dyn Fn(&str, String) -> String + Send + Sync>;
 
+/// A beacon node of the old kind: slots of 12 seconds since `genesis`, blob sidecars alone, and those of one slot. Returns its URL.
+pub async fn beacon(genesis: u64, slot: u64, blobs: Vec<Blob>) -> String {
+    let sidecars: Vec<_> =
+        blobs.iter().enumerate().map(|(i, b)| json!({"index": i.to_string(), "blob": b})).collect();
+    let sidecars = json!({ "data": sidecars }).to_string();
+    let answer = move |path: &str| match path.trim_start_matches("/key/eth/v1/") {
+        "config/spec?k=1" => (200, json!({"data": {"SECONDS_PER_SLOT": "12"}}).to_string()),
+        "beacon/genesis?k=1" => {
+            (200, json!({"data": {"genesis_time": genesis.to_string()}}).to_string())
+        }
+        path if path == format!("beacon/blob_sidecars/{slot}?k=1") => (200, sidecars.clone()),
+        _ => (404, "{}".to_string()),
+    };
+    let listener = TcpListener::bind("127.0.0.1:0").await.expect("a free port");
+    let url = format!("http://{}/key?k=1", listener.local_addr().expect("bound"));
+    tokio::spawn(async move {
+        while let Ok((mut stream, _)) = listener.accept().await {
+            let (_, path, _) = read_request(&mut stream).await;
+            let (status, text) = answer(&path);
+            write_answer(&mut stream, status, &text).await;
+        }
+    });
+    url
+}
+
 /// Forwards HTTP to `upstream`, with `lie` told in its answers. Returns its URL.
 pub async fn proxy(upstream: String, lie: Lie) -> String {
     let listener = TcpListener::bind("127.0.0.1:0").await.expect("a free port");
@@ -121,6 +148,22 @@ pub async fn proxy(upstream: String, lie: Lie) -> String {
 }
 
 async fn forward(mut stream: TcpStream, upstream: String, lie: Lie) {
+    let (method, path, body) = read_request(&mut stream).await;
+    let client = http_client().expect("a client");
+    let url = format!("{upstream}{path}");
+    let answer = if method == "GET" {
+        client.get(url).send().await
+    } else {
+        client.post(url).header("content-type", "application/json").body(body.clone()).send().await
+    }
+    .expect("Anvil answers");
+    let status = answer.status().as_u16();
+    let text = lie(if method == "GET" { &path } else { &body }, answer.text().await.expect("text"));
+    write_answer(&mut stream, status, &text).await;
+}
+
+/// Method, path and body.
+async fn read_request(stream: &mut TcpStream) -> (String, String, String) {
     let mut head = Vec::new();
     while !head.ends_with(b"\r\n\r\n") {
         head.push(stream.read_u8().await.expect("a request"));
@@ -135,18 +178,10 @@ async fn forward(mut stream: TcpStream, upstream: String, lie: Lie) {
         .map_or(0, |(_, value)| value.trim().parse().expect("a length"));
     let mut body = vec![0; length];
     stream.read_exact(&mut body).await.expect("a body");
-    let body = String::from_utf8(body).expect("JSON");
+    (method.into(), path.into(), String::from_utf8(body).expect("JSON"))
+}
 
-    let client = http_client().expect("a client");
-    let url = format!("{upstream}{path}");
-    let answer = if method == "GET" {
-        client.get(url).send().await
-    } else {
-        client.post(url).header("content-type", "application/json").body(body.clone()).send().await
-    }
-    .expect("Anvil answers");
-    let status = answer.status().as_u16();
-    let text = lie(if method == "GET" { path } else { &body }, answer.text().await.expect("text"));
+async fn write_answer(stream: &mut TcpStream, status: u16, text: &str) {
     let reply = format!(
         "HTTP/1.1 {status} X\r\ncontent-type: application/json\r\ncontent-length: {}\r\nconnection: close\r\n\r\n{text}",
         text.len()
