@@ -56,15 +56,21 @@ pub(crate) enum BodyError {
     Http(#[from] reqwest::Error),
 }
 
-/// A client with timeouts, whose TLS (ring, the system's roots) needs no provider installed by the process.
+/// A client with timeouts, whose TLS (ring, the system's roots) needs no provider installed by the process. On a machine without
+/// root certificates it speaks plain HTTP only.
 pub fn http_client() -> Result<Client, reqwest::Error> {
     // Fails only if a provider is installed already, which is as good.
     let _installed = rustls::crypto::ring::default_provider().install_default();
-    Client::builder()
-        .timeout(REQUEST_TIMEOUT)
-        .connect_timeout(CONNECT_TIMEOUT)
-        .tcp_nodelay(true)
-        .build()
+    let builder = || {
+        Client::builder()
+            .timeout(REQUEST_TIMEOUT)
+            .connect_timeout(CONNECT_TIMEOUT)
+            .tcp_nodelay(true)
+    };
+    builder().build().or_else(|error| {
+        tracing::warn!(%error, "no root certificates: https endpoints will be refused");
+        builder().tls_certs_only([]).build()
+    })
 }
 
 /// The body, unless it is longer than [`RESPONSE_LIMIT`].
