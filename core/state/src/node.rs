@@ -98,7 +98,12 @@ pub(crate) fn parse(raw: &[u8], path: &Nibbles) -> Option<Node> {
             return None;
         }
         starts[count] = at as u16;
-        at += item_bounds(&raw[at..])?.1;
+        at += match raw[at] {
+            // What a branch is made of.
+            EMPTY_STRING => 1,
+            HASH_ITEM if total - at >= 33 => 33,
+            _ => item_bounds(&raw[at..])?.1,
+        };
         count += 1;
     }
     starts[count] = total as u16;

@@ -71,7 +71,32 @@ struct Inner {
     database: Database,
     caches: Arc<Caches>,
     history: u64,
-    _lock: File,
+    /// Last, so that it outlives the database.
+    _lock: DirLock,
+}
+
+/// The lock on a data directory.
+#[derive(Debug)]
+struct DirLock(File);
+
+impl DirLock {
+    fn take(dir: &Path) -> Result<Self> {
+        let lock = File::create(dir.join("lock"))?;
+        match lock.try_lock() {
+            Ok(()) => Ok(Self(lock)),
+            Err(TryLockError::WouldBlock) => Err(StoreError::DataDirLocked(dir.to_path_buf())),
+            Err(TryLockError::Error(error)) => Err(error.into()),
+        }
+    }
+}
+
+impl Drop for DirLock {
+    /// Closing the file is not enough: a child process that is just being started has it, too.
+    fn drop(&mut self) {
+        if let Err(error) = self.0.unlock() {
+            tracing::warn!(%error, "data directory stays locked until the process ends");
+        }
+    }
 }
 
 impl Store {
@@ -79,14 +104,7 @@ impl Store {
     /// dropped. After a crash this verifies the checksums of the whole file.
     pub fn open(dir: &Path, options: Options) -> Result<Self> {
         std::fs::create_dir_all(dir)?;
-        let lock = File::create(dir.join("lock"))?;
-        match lock.try_lock() {
-            Ok(()) => {}
-            Err(TryLockError::WouldBlock) => {
-                return Err(StoreError::DataDirLocked(dir.to_path_buf()));
-            }
-            Err(TryLockError::Error(error)) => return Err(error.into()),
-        }
+        let lock = DirLock::take(dir)?;
         let backend = backend::FileStorage::open(&dir.join("chain.redb"), options.durability)?;
         let mut builder = Builder::new();
         builder.set_cache_size(options.cache / 4 * 3);
