@@ -142,7 +142,8 @@ async fn blocks<C: Chain>(
     loop {
         let head = match heads.recv().await {
             Ok(head) => head.number,
-            Err(RecvError::Lagged(_)) => api.head()?,
+            // What was dropped is read from the store when the next one comes, which is at once.
+            Err(RecvError::Lagged(_)) => continue,
             Err(RecvError::Closed) => return Err(End::Closed),
         };
         // A lower number means that blocks were replaced: the new ones are reported again.

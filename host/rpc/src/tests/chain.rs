@@ -136,6 +136,9 @@ impl TestChain {
         header.base_fee_per_gas = Some(BASE_FEE);
         header.excess_blob_gas = Some(0);
         header.blob_gas_used = Some(0);
+        header.withdrawals_root = Some(EMPTY_ROOT);
+        header.parent_beacon_block_root = Some(B256::ZERO);
+        header.requests_hash = Some(B256::ZERO);
         let sealed = header.seal_slow();
         let block = BlockCommit {
             header: sealed.inner(),
