@@ -6,7 +6,7 @@
 use std::path::{Path, PathBuf};
 
 use crate::metadata::Metadata;
-use crate::process::{self, cargo, root, version};
+use crate::process::{self, capture, cargo, root, version};
 use crate::{Error, Result, conclude};
 
 const RUSTC: &str = "/usr/bin/rustc";
@@ -14,6 +14,7 @@ const RUSTC: &str = "/usr/bin/rustc";
 const RUSTC_VERSION: &str = "rustc 1.96.0 ";
 const LIBRARY: &str = "lib/rustlib/src/rust/library/Cargo.lock";
 const TARGET: &str = "riscv64im-annex-zkvm-elf";
+const EMULATOR: &str = "qemu-riscv64";
 pub const INSTALL: &str = "apt-get install --no-install-recommends rustc-web rust-web-src lld";
 
 /// What the build lacks on this machine, in words.
@@ -68,7 +69,25 @@ pub fn run() -> Result {
         .env_remove("RUSTC_WRAPPER")
         .env_remove("RUSTC_WORKSPACE_WRAPPER");
     process::run(&mut build)?;
-    inspect(&target_directory.join(TARGET).join("guest/annex-guest"))
+    let program = target_directory.join(TARGET).join("guest/annex-guest");
+    inspect(&program)?;
+    compare(&program)
+}
+
+/// The program must print what the same code prints on this machine. The emulator is optional.
+fn compare(program: &Path) -> Result {
+    if version(EMULATOR, &["--version"]).is_none() {
+        println!("  not executed: {EMULATOR} is missing (apt-get install qemu-user)");
+        return Ok(());
+    }
+    let here = capture(&mut cargo(&["run", "--release", "--locked", "--bin", "annex-guest"]))?;
+    let there = capture(std::process::Command::new(EMULATOR).arg(program))?;
+    if here != there {
+        let found = format!("prints {:?} here and {:?} on RV64IM", here.trim(), there.trim());
+        return conclude("guest", vec![found]);
+    }
+    println!("  block hash here and on RV64IM: {}", here.trim());
+    Ok(())
 }
 
 fn rustflags(folder: &Path) -> Vec<String> {
