@@ -21,8 +21,10 @@ pub struct RpcClient {
 impl RpcClient {
     /// Each client keeps its own connection.
     pub fn new(url: &str) -> Self {
-        let http = reqwest::Client::builder().tcp_nodelay(true).pool_max_idle_per_host(1).build();
-        Self { http: http.expect("no TLS backend to fail"), url: url.to_owned() }
+        let http = annex_l1::http_client_with(|builder| {
+            builder.tcp_nodelay(true).pool_max_idle_per_host(1)
+        });
+        Self { http: http.expect("nothing in this configuration can fail"), url: url.to_owned() }
     }
 
     pub async fn call(&self, method: &str, params: Value) -> Result<Value, RpcError> {

@@ -33,4 +33,4 @@ pub use genesis::predeploys;
 pub use poster::{BatchBody, Poster};
 pub use records::{L1Record, LogPosition, decode_record, op_alias_hash};
 pub use send::{Call, Included, SendLimits, SendOutcome, Sender};
-pub use transport::http_client;
+pub use transport::{http_client, http_client_with};

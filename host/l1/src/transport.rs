@@ -3,7 +3,7 @@
 use crate::error::L1Error;
 use alloy_json_rpc::{RequestPacket, ResponsePacket};
 use alloy_transport::{TransportError, TransportErrorKind, TransportFut};
-use reqwest::{Client, Response};
+use reqwest::{Client, ClientBuilder, Response};
 use std::task::{Context, Poll};
 use std::time::Duration;
 use tokio::time::sleep;
@@ -56,20 +56,23 @@ pub(crate) enum BodyError {
     Http(#[from] reqwest::Error),
 }
 
-/// A client with timeouts, whose TLS (ring, the system's roots) needs no provider installed by the process. On a machine without
-/// root certificates it speaks plain HTTP only.
+/// A client with timeouts; see [`http_client_with`].
 pub fn http_client() -> Result<Client, reqwest::Error> {
+    http_client_with(|builder| {
+        builder.timeout(REQUEST_TIMEOUT).connect_timeout(CONNECT_TIMEOUT).tcp_nodelay(true)
+    })
+}
+
+/// A client whose TLS (ring, the system's roots) needs no provider installed by the process; reqwest's own builder panics without
+/// one. On a machine without root certificates it speaks plain HTTP only.
+pub fn http_client_with(
+    configure: impl Fn(ClientBuilder) -> ClientBuilder,
+) -> Result<Client, reqwest::Error> {
     // Fails only if a provider is installed already, which is as good.
     let _installed = rustls::crypto::ring::default_provider().install_default();
-    let builder = || {
-        Client::builder()
-            .timeout(REQUEST_TIMEOUT)
-            .connect_timeout(CONNECT_TIMEOUT)
-            .tcp_nodelay(true)
-    };
-    builder().build().or_else(|error| {
+    configure(Client::builder()).build().or_else(|error| {
         tracing::warn!(%error, "no root certificates: https endpoints will be refused");
-        builder().tls_certs_only([]).build()
+        configure(Client::builder()).tls_certs_only([]).build()
     })
 }
 
