@@ -9,6 +9,7 @@ mod folder;
 mod process;
 mod rpc;
 mod script;
+mod shared;
 mod wallet;
 
 pub use chain::{Anvil, Dev, DevOptions, Node, NodeOptions, free_port};
@@ -16,6 +17,7 @@ pub use folder::Folder;
 pub use process::{Process, annex};
 pub use rpc::{CallError, Rpc, number};
 pub use script::{script, scripts_folder};
+pub use shared::Shared;
 pub use wallet::{DEV_MNEMONIC, ETHER, GWEI, Wallet, dev_key};
 
 use alloy_sol_types::sol;
