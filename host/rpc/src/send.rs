@@ -55,6 +55,9 @@ impl<C: Chain> Api<C> {
             Ok(accepted) => accepted.hash,
             // Sent again, perhaps because an earlier answer was lost.
             Err(Rejected::AlreadyKnown) => sent,
+            Err(rejected @ Rejected::Invalid(InvalidTransaction::NonceTooLow { .. })) => {
+                return self.sync_receipt(sent)?.ok_or(rejected.into());
+            }
             Err(Rejected::Invalid(InvalidTransaction::NonceTooHigh { state, .. })) => {
                 return Err(RpcError::SyncNonceGap(state));
             }

@@ -293,6 +293,11 @@ async fn synchronous_send_answers_with_receipt_and_promise() {
         let again = node.get("eth_sendRawTransactionSync", json!([raw(&tx)])).await;
         assert_eq!(again, receipt);
     }
+    node.chain.seal();
+    let last = sign(&node.key, call(5, COUNTER, 0, word(5)));
+    let sealed = node.get("eth_sendRawTransactionSync", json!([raw(&last)])).await;
+    assert_eq!(sealed["blockNumber"], json!("0x1"));
+    assert_eq!(sealed, node.get("eth_getTransactionReceipt", json!([last.hash()])).await);
     let gap = sign(&node.key, call(9, COUNTER, 0, word(9)));
     let error = node.rpc("eth_sendRawTransactionSync", json!([raw(&gap)])).await.expect_err("gap");
     assert_eq!((&error["code"], &error["data"]), (&json!(6), &json!("0x6")));
