@@ -307,7 +307,17 @@ async fn raises_the_fee_of_a_stuck_batch() {
         // ... by a process that then stops; the next one replaces what it left.
         let mut poster = Poster::new(client.clone(), key(1), chain.contracts.inbox, limits());
         let task = tokio::spawn(async move { poster.post(0, body).await });
-        tokio::time::sleep(Duration::from_millis(1_500)).await;
+        let mut replaced = false;
+        for _ in 0..600 {
+            let known: Option<serde_json::Value> =
+                client.request("eth_getTransactionByHash", (first,)).await.expect("Anvil answers");
+            replaced = known.is_none();
+            if replaced {
+                break;
+            }
+            tokio::time::sleep(Duration::from_millis(50)).await;
+        }
+        assert!(replaced, "the first transaction is still in the pool");
         mine(&client, 1).await;
         let included = included(task.await.expect("no panic").expect("Anvil answers"));
         assert_ne!(included.tx, first);
