@@ -23,6 +23,10 @@ use criterion::{Criterion, Throughput, criterion_group, criterion_main};
 use rand::rngs::SmallRng;
 use rand::{Rng, SeedableRng};
 
+/// The allocator of the node.
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
 const ACCOUNTS: u64 = 1_000_000;
 const TRANSFERS: usize = 1_000;
 const SEED: u64 = 0x61_6e_6e_65_78;
