@@ -1,5 +1,7 @@
 //! The vectors in spec/vectors, which scripts compute from the pages of spec/ without this crate.
 
+#![expect(clippy::unwrap_used, reason = "a test, but its helpers are no test functions")]
+
 use alloy_consensus::Typed2718;
 use alloy_eips::eip2718::{Decodable2718, Encodable2718};
 use alloy_primitives::{Address, B256, Bytes, U256, keccak256};
