@@ -2,7 +2,7 @@ use std::collections::BTreeMap;
 
 use alloy_eips::eip2930::AccessList;
 use alloy_eips::eip7702::SignedAuthorization;
-use alloy_primitives::{Address, Bytes, TxKind, U256, keccak256};
+use alloy_primitives::{Address, B256, Bytes, TxKind, U256, keccak256};
 use annex_state::{KECCAK_EMPTY, StateReader};
 use revm::bytecode::Bytecode;
 use revm::context::TxEnv;
@@ -12,6 +12,7 @@ use crate::validate::{authorizations, intrinsic_gas, least_gas};
 use crate::{Evm, InvalidTransaction, Outcome, Rules};
 
 const DYNAMIC_FEE_TYPE: u8 = 2;
+const BLOB_TYPE: u8 = 3;
 const SET_CODE_TYPE: u8 = 4;
 
 /// A call without a signature, as `eth_call` and `eth_estimateGas` make it.
@@ -29,6 +30,10 @@ pub struct CallRequest {
     pub input: Bytes,
     pub access_list: AccessList,
     pub authorization_list: Vec<SignedAuthorization>,
+    /// What `BLOBHASH` reads; nothing is charged for them beyond `max_fee_per_blob_gas`.
+    pub blob_hashes: Vec<B256>,
+    /// Wei.
+    pub max_fee_per_blob_gas: u128,
 }
 
 /// What an account is to be instead (the state overrides of `eth_call`).
@@ -146,9 +151,15 @@ impl<R: StateReader> Evm<R> {
         }
         let price =
             tip.map_or(fee_cap, |tip| fee_cap.min(u128::from(base_fee).saturating_add(tip)));
-        let with_code = !request.authorization_list.is_empty();
+        let tx_type = match request {
+            CallRequest { authorization_list, .. } if !authorization_list.is_empty() => {
+                SET_CODE_TYPE
+            }
+            CallRequest { blob_hashes, .. } if !blob_hashes.is_empty() => BLOB_TYPE,
+            _ => DYNAMIC_FEE_TYPE,
+        };
         let env = TxEnv {
-            tx_type: if with_code { SET_CODE_TYPE } else { DYNAMIC_FEE_TYPE },
+            tx_type,
             caller: request.from,
             gas_limit: request.gas_limit,
             gas_price: fee_cap,
@@ -159,8 +170,8 @@ impl<R: StateReader> Evm<R> {
             chain_id: None,
             access_list: request.access_list.clone(),
             gas_priority_fee: tip,
-            blob_hashes: Vec::new(),
-            max_fee_per_blob_gas: 0,
+            blob_hashes: request.blob_hashes.clone(),
+            max_fee_per_blob_gas: request.max_fee_per_blob_gas,
             authorization_list: authorizations(&request.authorization_list),
         };
         Ok((env, price))

@@ -200,8 +200,8 @@ impl<R: StateReader> Evm<R> {
         if fees.checked_add(tx.value).is_none_or(|want| want > have) {
             return Ok(Err(InvalidTransaction::InsufficientFunds { have, want }));
         }
-        let taken =
-            gas_limit * U256::from(charges.price) + blob_gas * U256::from(self.block.blob_base_fee);
+        let taken = gas_limit * U256::from(charges.price)
+            + blob_gas * U256::from(self.block.blob_base_fee.min(tx.max_fee_per_blob_gas));
         sender.set_balance(have - taken);
         if tx.kind.is_call() {
             sender.bump_nonce();

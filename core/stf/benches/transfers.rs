@@ -1,6 +1,8 @@
 //! Plain transfers, uniformly random over a million accounts: the executor's lane alone, with sealing on a second
 //! thread, and the time to seal one block.
 
+#![allow(clippy::unwrap_used)] // A bench that cannot go on has nothing to handle.
+
 use std::hint::black_box;
 use std::num::NonZeroUsize;
 use std::sync::mpsc;
