@@ -25,24 +25,26 @@ pub fn kzg() -> &'static KzgSettings {
 }
 
 /// Decodes the network form. The caller verifies the sidecar.
-pub fn decode(mut raw: &[u8]) -> Result<(Signed<TxEip4844>, Sidecar), Rejected> {
+pub fn decode(raw: &[u8]) -> Result<(Signed<TxEip4844>, Sidecar), Rejected> {
     type Networked = TxEip4844WithSidecar<BlobTransactionSidecarVariant>;
     if raw.len() > MAX_RAW {
         return Err(Rejected::Oversized { size: raw.len(), limit: MAX_RAW });
     }
-    let Ok(signed) = Networked::eip2718_decode(&mut raw) else {
+    let mut rest = raw;
+    let Ok(signed) = Networked::eip2718_decode(&mut rest) else {
         let bare = TxEip4844::eip2718_decode(&mut &*raw).is_ok();
         return Err(if bare { Rejected::MissingSidecar } else { Rejected::Malformed });
     };
-    if !raw.is_empty() {
+    if !rest.is_empty() {
         return Err(Rejected::Malformed);
     }
-    let (networked, signature, hash) = signed.into_parts();
+    // The hash that was decoded is the network form's.
+    let (networked, signature, _) = signed.into_parts();
     let (tx, sidecar) = networked.into_parts();
     match sidecar {
         BlobTransactionSidecarVariant::Eip4844(_) => Err(Rejected::SidecarVersion),
         BlobTransactionSidecarVariant::Eip7594(sidecar) => {
-            Ok((Signed::new_unchecked(tx, signature, hash), sidecar))
+            Ok((Signed::new_unhashed(tx, signature), sidecar))
         }
     }
 }
