@@ -6,9 +6,11 @@ mod throughput;
 use crate::rpc_client::{RpcClient, RpcError};
 use alloy_consensus::{SignableTransaction, TxEip1559};
 use alloy_eips::eip2718::Encodable2718;
-use alloy_primitives::{Address, B256, Bytes, TxKind, U256};
-use alloy_signer_local::{LocalSignerError, MnemonicBuilder, PrivateKeySigner, coins_bip39::English};
 use alloy_network::TxSignerSync;
+use alloy_primitives::{Address, B256, Bytes, TxKind, U256};
+use alloy_signer_local::{
+    LocalSignerError, MnemonicBuilder, PrivateKeySigner, coins_bip39::English,
+};
 use clap::{Args, Subcommand};
 use serde_json::json;
 
@@ -18,7 +20,9 @@ pub enum Bench {
     #[command(after_help = "Example: annex bench latency --rpc http://127.0.0.1:9545 --count 2000")]
     Latency(latency::Latency),
     /// Transfers a second in sealed blocks: 100 senders, 8 connections, batches of 50
-    #[command(after_help = "Example: annex bench throughput --rpc http://127.0.0.1:9545 --seconds 30")]
+    #[command(
+        after_help = "Example: annex bench throughput --rpc http://127.0.0.1:9545 --seconds 30"
+    )]
     Throughput(throughput::Throughput),
 }
 
@@ -84,7 +88,13 @@ impl Terms {
     }
 
     /// Signed EIP-1559 transfer and its hash.
-    fn transfer(&self, from: &PrivateKeySigner, nonce: u64, to: Address, value: U256) -> (Bytes, B256) {
+    fn transfer(
+        &self,
+        from: &PrivateKeySigner,
+        nonce: u64,
+        to: Address,
+        value: U256,
+    ) -> (Bytes, B256) {
         let mut tx = TxEip1559 {
             chain_id: self.chain_id,
             nonce,

@@ -26,7 +26,7 @@ sol! {
 }
 
 /// A promise and its signature.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct SignedPromise {
     pub promise: Promise,
     pub signature: Signature,

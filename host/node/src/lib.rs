@@ -1,1 +1,21 @@
-//! annex-node
+//! Owns the runtime: wires store, engine, derivation, L1 and RPC into one node, and the whole of it with an embedded L1
+//! into `annex dev`.
+//!
+//! A node is a follower; ordering is something it does on top while the Inbox lets it.
+
+mod api;
+mod chain;
+mod config;
+mod dev;
+mod feed;
+mod follow;
+mod node;
+mod post;
+mod progress;
+mod status;
+
+pub use annex_store::Durability;
+pub use config::{LeaderKeys, NodeConfig, Role};
+pub use dev::{Dev, DevConfig, DevError};
+pub use node::{Node, NodeError, genesis};
+pub use status::{Stage, TransactionStatus};

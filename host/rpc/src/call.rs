@@ -217,6 +217,8 @@ fn prepare(
         input: request.input.into_input().unwrap_or_default(),
         access_list: request.access_list.unwrap_or_default(),
         authorization_list: request.authorization_list.unwrap_or_default(),
+        blob_hashes: request.blob_versioned_hashes.unwrap_or_default(),
+        max_fee_per_blob_gas: request.max_fee_per_blob_gas.unwrap_or_default(),
     };
     if max_fee_per_gas != 0 {
         let balance = evm.state().account(from)?.unwrap_or_default().balance;

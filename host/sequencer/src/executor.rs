@@ -226,7 +226,7 @@ impl Executor {
         if self.sequencing.is_none() || self.records.newest().is_none() {
             return Ok(Err(Rejected::NotLeader));
         }
-        if unix_now().saturating_sub(self.l1_seen) > self.config.chain.max_origin_lag / 2 {
+        if !self.sees_l1() {
             return Ok(Err(Rejected::StaleL1));
         }
         let known = |e: &Arc<Executed>| e.hash == tx.transaction.hash();
@@ -253,6 +253,11 @@ impl Executor {
             next += 1;
         }
         Ok(Ok(Taken::Executed(executed)))
+    }
+
+    /// Whether the view of L1 is fresh enough to promise anything on it.
+    pub fn sees_l1(&self) -> bool {
+        unix_now().saturating_sub(self.l1_seen) <= self.config.chain.max_origin_lag / 2
     }
 
     fn take_waiting(&self, sender: Address, nonce: u64) -> Option<RecoveredTransaction> {
@@ -392,7 +397,8 @@ impl Executor {
     pub fn take_forced(&mut self) -> Result<(), EngineError> {
         let waits = self.records.has_forced(self.parent.extra.forced_count);
         let idle = self.open.as_ref().is_none_or(|open| open.transactions.is_empty());
-        if waits && idle && !self.importing && self.sequencing.is_some() {
+        let orders = self.sequencing.is_some() && self.sees_l1();
+        if waits && idle && !self.importing && orders {
             self.ensure_open()?;
             self.finish_group()?;
         }

@@ -69,7 +69,7 @@ impl Executor {
     /// Executes again what was taken back, then what arrived meanwhile.
     pub(crate) fn caught_up(&mut self) -> Result<(), EngineError> {
         self.importing = false;
-        let orders = self.sequencing.is_some() && self.records.newest().is_some();
+        let orders = self.sequencing.is_some() && self.sees_l1() && self.records.newest().is_some();
         while orders && let Some((tx, promised_block)) = self.requeue.pop_front() {
             let new_block = self.execute(&tx)?.ok().map(|executed| executed.block_number);
             let transaction = tx.transaction.hash();

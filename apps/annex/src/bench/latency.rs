@@ -1,5 +1,8 @@
 use super::{BenchError, Target, Terms, funded_signer, nonce_of, rank, require_funds};
-use crate::{machine, rpc_client::{RpcClient, RpcError}};
+use crate::{
+    machine,
+    rpc_client::{RpcClient, RpcError},
+};
 use alloy_primitives::{Address, B256, Signature, U256};
 use annex_types::promise::{self, Promise, SignedPromise};
 use clap::Args;
@@ -60,7 +63,11 @@ fn report(target: &Target, sorted: &[u64], promised: bool) {
         return;
     }
     println!("{}", machine::line());
-    println!("eth_sendRawTransactionSync on {}: {} transfers, one client", target.rpc, sorted.len());
+    println!(
+        "eth_sendRawTransactionSync on {}: {} transfers, one client",
+        target.rpc,
+        sorted.len()
+    );
     let checked = if promised { ", promise checked" } else { "" };
     println!("p50 {} ms, p99 {} ms, max {} ms{checked}", ms(p50), ms(p99), ms(rank(sorted, 1000)));
 }

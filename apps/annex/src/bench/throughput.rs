@@ -1,5 +1,8 @@
 use super::{BenchError, Target, Terms, funded_signer, nonce_of, require_funds};
-use crate::{machine, rpc_client::{RpcClient, RpcError, parse_quantity}};
+use crate::{
+    machine,
+    rpc_client::{RpcClient, RpcError, parse_quantity},
+};
 use alloy_primitives::{Address, B256, Bytes, U256, keccak256};
 use alloy_signer_local::PrivateKeySigner;
 use clap::Args;
@@ -49,7 +52,10 @@ pub async fn run(options: Throughput) -> Result<(), BenchError> {
         println!("{}", json!({"tps": tps.round(), "sealed": sealed, "accepted": accepted}));
     } else {
         println!("{}", machine::line());
-        println!("{SENDERS} senders, {CONNECTIONS} connections, batches of {BATCH} on {}", target.rpc);
+        println!(
+            "{SENDERS} senders, {CONNECTIONS} connections, batches of {BATCH} on {}",
+            target.rpc
+        );
         println!(
             "{tps:.0} transfers a second in sealed blocks ({sealed} in {:.1} s)",
             elapsed.as_secs_f64()

@@ -1,0 +1,194 @@
+use alloy_primitives::{Address, B256};
+use alloy_signer_local::PrivateKeySigner;
+use annex_l1::{
+    DeployError, DeployRequest, Deployment, DeploymentFileError, L1Client, L1Error, Parameters,
+    SendLimits,
+};
+use annex_node::{LeaderKeys, Node, NodeConfig, NodeError, Role, genesis};
+use clap::{Args, ValueEnum};
+use std::{
+    io,
+    net::{IpAddr, SocketAddr},
+    path::PathBuf,
+    sync::Arc,
+    time::Duration,
+};
+
+#[derive(Debug, Args)]
+#[command(after_help = "Examples:
+  a follower, from L1 alone:
+    annex node --l1 http://127.0.0.1:8545 --beacon http://127.0.0.1:8545 \\
+               --deployment deployment.json --data-dir follower --port 9645
+  the same, checking the leader's promises as they come:
+    … --feed ws://127.0.0.1:9545
+  the leader:
+    … --leader-key $SUBMITTER --promise-key $PROMISER
+  somebody who carries the chain on when the leader is silent:
+    … --post-when-silent $KEY")]
+pub struct NodeArgs {
+    /// L1 execution endpoint
+    #[arg(long)]
+    l1: String,
+    /// L1 beacon endpoint, for blobs; may be repeated
+    #[arg(long, required = true)]
+    beacon: Vec<String>,
+    /// deployment.json of the chain
+    #[arg(long)]
+    deployment: PathBuf,
+    /// Where the chain is kept
+    #[arg(long)]
+    data_dir: PathBuf,
+    #[arg(long, default_value_t = 9545)]
+    port: u16,
+    /// Address to listen on; anything but loopback exposes the node
+    #[arg(long, default_value = "127.0.0.1")]
+    host: IpAddr,
+    /// WebSocket endpoint of the leader: follow its promises and check each
+    #[arg(long)]
+    feed: Option<String>,
+    /// Order, promise and post with this key, which must hold the lease
+    #[arg(
+        long,
+        env = "ANNEX_LEADER_KEY",
+        hide_env_values = true,
+        requires = "promise_key",
+        conflicts_with = "post_when_silent"
+    )]
+    leader_key: Option<B256>,
+    /// Sign promises with this key
+    #[arg(long, env = "ANNEX_PROMISE_KEY", hide_env_values = true, requires = "leader_key")]
+    promise_key: Option<B256>,
+    /// Order and post with this key while the leader is silent
+    #[arg(long, value_name = "KEY", env = "ANNEX_POST_KEY", hide_env_values = true)]
+    post_when_silent: Option<B256>,
+    /// What an acknowledged transaction survives
+    #[arg(long, value_enum, default_value_t = Durability::Process)]
+    durability: Durability,
+    /// Milliseconds a block stays open after its first transaction
+    #[arg(long, default_value_t = 250)]
+    block_interval: u64,
+    /// Seconds sealed blocks wait for others before they are posted
+    #[arg(long)]
+    batch_interval: Option<u64>,
+}
+
+#[derive(Clone, Copy, Debug, ValueEnum)]
+enum Durability {
+    /// kill -9
+    Process,
+    /// the loss of power, too: fdatasync before every answer
+    Power,
+}
+
+#[derive(Debug, Args)]
+#[command(after_help = "Example:
+  annex deploy --l1 http://127.0.0.1:8545 --key $KEY --l2-chain-id 4242 \\
+               --submitter 0x… --promise-signer 0x… --out deployment.json")]
+pub struct DeployArgs {
+    /// L1 execution endpoint
+    #[arg(long)]
+    l1: String,
+    /// Pays for the contracts; has no power over them afterwards
+    #[arg(long, env = "ANNEX_DEPLOY_KEY", hide_env_values = true)]
+    key: B256,
+    #[arg(long, default_value_t = 901)]
+    l2_chain_id: u64,
+    /// Who may submit batches; the zero address: anyone
+    #[arg(long)]
+    submitter: Address,
+    /// Whose signature makes a promise
+    #[arg(long)]
+    promise_signer: Address,
+    /// Short delays, for development
+    #[arg(long)]
+    development: bool,
+    /// First nonce of an interrupted deployment
+    #[arg(long)]
+    resume_from: Option<u64>,
+    /// Genesis timestamp of an interrupted deployment
+    #[arg(long, requires = "resume_from")]
+    genesis_timestamp: Option<u64>,
+    #[arg(long, default_value = "deployment.json")]
+    out: PathBuf,
+}
+
+#[derive(Debug, thiserror::Error)]
+pub enum RunError {
+    #[error(transparent)]
+    Start(#[from] NodeError),
+    #[error("{0}")]
+    Failed(Arc<NodeError>),
+    #[error(transparent)]
+    Deployment(#[from] DeploymentFileError),
+    #[error("not a secp256k1 key: {0}")]
+    Key(#[from] alloy_signer_local::LocalSignerError),
+    #[error("L1: {0}")]
+    L1(#[from] L1Error),
+    #[error(transparent)]
+    Deploy(#[from] DeployError),
+    #[error("signals cannot be handled: {0}")]
+    Signal(io::Error),
+}
+
+fn signer(key: &B256) -> Result<PrivateKeySigner, RunError> {
+    Ok(PrivateKeySigner::from_bytes(key).map_err(alloy_signer_local::LocalSignerError::from)?)
+}
+
+pub async fn run(args: NodeArgs) -> Result<(), RunError> {
+    let role = match (&args.leader_key, args.promise_key, &args.post_when_silent) {
+        (Some(key), Some(promise), _) => {
+            Role::Leader(LeaderKeys { submitter: signer(key)?, promise })
+        }
+        (_, _, Some(key)) => Role::PostWhenSilent(signer(key)?),
+        _ => Role::Follower,
+    };
+    let deployment = Deployment::read(&args.deployment)?;
+    let base = NodeConfig::new(args.l1, String::new(), deployment, args.data_dir);
+    let config = NodeConfig {
+        beacons: args.beacon,
+        addr: SocketAddr::from((args.host, args.port)),
+        role,
+        feed: args.feed,
+        durability: match args.durability {
+            Durability::Process => annex_node::Durability::Process,
+            Durability::Power => annex_node::Durability::Power,
+        },
+        block_interval: Duration::from_millis(args.block_interval),
+        batch_interval: args.batch_interval.map_or(base.batch_interval, Duration::from_secs),
+        ..base
+    };
+    let mut node = Node::start(config, crate::metrics()).await?;
+    println!("serving on http://{0} and ws://{0}", node.addr());
+    let result = tokio::select! {
+        signal = crate::interrupted() => signal.map_err(RunError::Signal),
+        error = node.failed() => Err(RunError::Failed(error)),
+    };
+    node.stop().await;
+    result
+}
+
+pub async fn deploy(args: DeployArgs) -> Result<(), RunError> {
+    let client = L1Client::connect(&args.l1, &[]).await?;
+    let timestamp = match args.genesis_timestamp {
+        Some(timestamp) => timestamp,
+        None => client.head().await?.timestamp,
+    };
+    let parameters = match args.development {
+        true => Parameters::development(timestamp),
+        false => Parameters::production(timestamp),
+    };
+    let request = DeployRequest {
+        l2_chain_id: args.l2_chain_id,
+        submitter: args.submitter,
+        promise_signer: args.promise_signer,
+        parameters,
+        resume_from: args.resume_from,
+    };
+    let hash = |chain: &annex_types::ChainConfig| genesis(chain).hash;
+    let key = signer(&args.key)?;
+    let deployment = annex_l1::deploy(&client, key, &request, hash, SendLimits::default()).await?;
+    deployment.write(&args.out)?;
+    println!("deployed; inbox {}", deployment.contracts.inbox);
+    println!("wrote {}", args.out.display());
+    Ok(())
+}

@@ -1,0 +1,73 @@
+//! `annex_*`: what is ours.
+
+use crate::{chain::L2, feed::FeedState, node, status};
+use alloy_primitives::{B256, U64, U256};
+use annex_l1::{Deployment, L1Client};
+use annex_rpc::PromiseJson;
+use annex_sequencer::promises_key;
+use annex_types::promise::SignedPromise;
+use jsonrpsee::{
+    RpcModule,
+    types::{ErrorObjectOwned, error::INTERNAL_ERROR_CODE},
+};
+use serde_json::json;
+use std::sync::Arc;
+
+struct Context {
+    deployment: Deployment,
+    client: L1Client,
+    l2: Arc<L2>,
+    feed: Arc<FeedState>,
+}
+
+fn internal(error: impl std::error::Error) -> ErrorObjectOwned {
+    tracing::warn!(%error, "an annex_* call failed");
+    ErrorObjectOwned::owned(INTERNAL_ERROR_CODE, error.to_string(), None::<()>)
+}
+
+pub(crate) fn module(
+    deployment: &Deployment,
+    client: &L1Client,
+    l2: &Arc<L2>,
+    feed: &Arc<FeedState>,
+) -> RpcModule<impl Send + Sync + 'static> {
+    let mut module = RpcModule::new(Context {
+        deployment: deployment.clone(),
+        client: client.clone(),
+        l2: l2.clone(),
+        feed: feed.clone(),
+    });
+    register(&mut module).expect("the names below are distinct");
+    module
+}
+
+fn register(module: &mut RpcModule<Context>) -> Result<(), jsonrpsee::core::RegisterMethodError> {
+    module.register_method("annex_deployment", |_, context, _| {
+        Ok::<_, ErrorObjectOwned>(context.deployment.clone())
+    })?;
+    module.register_async_method("annex_leader", |_, context, _| async move {
+        let lease = context.deployment.contracts.lease;
+        let held = node::leader(&context.client, lease).await.map_err(internal)?;
+        Ok::<_, ErrorObjectOwned>(json!({
+            "leaseId": U256::from(held.leaseId),
+            "submitter": held.submitter,
+            "promiseSigner": held.promiseSigner,
+        }))
+    })?;
+    module.register_method("annex_transactionStatus", |params, context, _| {
+        let hash: B256 = params.one()?;
+        status::status(&context.l2, hash).map_err(internal)
+    })?;
+    module.register_method("annex_promises", |params, context, _| {
+        let block: U64 = params.one()?;
+        let key = promises_key(block.to());
+        let bytes = context.l2.store.get_meta(&key).map_err(internal)?.unwrap_or(b"[]".to_vec());
+        let promises: Vec<SignedPromise> = serde_json::from_slice(&bytes).map_err(internal)?;
+        let promises: Vec<_> = promises.iter().map(PromiseJson::from).collect();
+        Ok::<_, ErrorObjectOwned>(promises)
+    })?;
+    module.register_method("annex_brokenPromises", |_, context, _| {
+        Ok::<_, ErrorObjectOwned>(context.feed.broken())
+    })?;
+    Ok(())
+}

@@ -1,0 +1,71 @@
+//! What a node is told.
+
+use alloy_primitives::B256;
+use alloy_signer_local::PrivateKeySigner;
+use annex_l1::Deployment;
+use annex_sequencer::Channel;
+use annex_store::Durability;
+use std::{net::SocketAddr, path::PathBuf, time::Duration};
+
+/// The leader's two keys.
+#[derive(Clone, Debug)]
+pub struct LeaderKeys {
+    /// Pays for batches and receives fees.
+    pub submitter: PrivateKeySigner,
+    /// Signs promises.
+    pub promise: B256,
+}
+
+/// What a node does besides following.
+#[derive(Clone, Debug)]
+pub enum Role {
+    Follower,
+    /// Orders, promises and posts.
+    Leader(LeaderKeys),
+    /// Orders and posts while the Inbox lets anyone.
+    PostWhenSilent(PrivateKeySigner),
+}
+
+#[derive(Clone, Debug)]
+pub struct NodeConfig {
+    pub l1: String,
+    /// Beacon endpoints; where the L1 endpoint serves the Beacon API, too, its URL.
+    pub beacons: Vec<String>,
+    pub deployment: Deployment,
+    pub data_dir: PathBuf,
+    pub addr: SocketAddr,
+    pub role: Role,
+    /// WebSocket URL of a leader whose promises are followed live and checked.
+    pub feed: Option<String>,
+    pub durability: Durability,
+    /// How long a block stays open after its first transaction.
+    pub block_interval: Duration,
+    /// How long sealed blocks wait for others before they are posted.
+    pub batch_interval: Duration,
+    /// How often L1 is asked for news.
+    pub poll_interval: Duration,
+    /// `None`: blobs where L1 has them, else calldata.
+    pub channel: Option<Channel>,
+}
+
+impl NodeConfig {
+    /// A follower on loopback.
+    pub fn new(l1: String, beacon: String, deployment: Deployment, data_dir: PathBuf) -> Self {
+        // Twelve seconds of L1 hold one batch; a development chain wants to see its batches sooner.
+        let development = deployment.parameters.forced_delay < 300;
+        Self {
+            l1,
+            beacons: vec![beacon],
+            deployment,
+            data_dir,
+            addr: SocketAddr::from(([127, 0, 0, 1], 9545)),
+            role: Role::Follower,
+            feed: None,
+            durability: Durability::Process,
+            block_interval: Duration::from_millis(250),
+            batch_interval: Duration::from_secs(if development { 2 } else { 60 }),
+            poll_interval: Duration::from_millis(if development { 250 } else { 2_000 }),
+            channel: None,
+        }
+    }
+}

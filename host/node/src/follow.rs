@@ -1,0 +1,345 @@
+//! From L1's records to blocks of the store.
+
+use crate::{
+    node::NodeError,
+    progress::{self, Derived, Progress, StoredRecord},
+};
+use alloy_eips::eip4844::Blob;
+use annex_derive::{Checkpoint, Cursor, Derivation, Step};
+use annex_l1::{BlockRef, Event, Follower, L1Client, L1Error};
+use annex_sequencer::{Engine, ImportOutcome};
+use annex_store::{Snapshot, Store, StoreError, StoredBlock};
+use annex_types::{
+    BatchData, BatchRecord, BlockInput, ChainConfig, ExtraData, Record, RecordPayload,
+};
+use std::{
+    sync::Arc,
+    time::{Duration, SystemTime, UNIX_EPOCH},
+};
+use tokio::time::sleep;
+
+/// Longest wait between attempts while L1 fails.
+const MAX_BACKOFF: Duration = Duration::from_secs(30);
+
+pub(crate) struct FollowTask {
+    pub config: ChainConfig,
+    pub client: L1Client,
+    pub follower: Follower,
+    pub derivation: Derivation,
+    pub derived: Derived,
+    pub store: Store,
+    pub engine: Engine,
+    pub progress: Arc<Progress>,
+    pub poll_interval: Duration,
+    /// Whether blocks beyond L1's are this node's own, not leftovers.
+    pub orders: bool,
+}
+
+impl FollowTask {
+    /// Continues from what the store holds.
+    pub fn new(
+        config: ChainConfig,
+        client: L1Client,
+        follower: Follower,
+        store: Store,
+        engine: Engine,
+        progress: Arc<Progress>,
+        poll_interval: Duration,
+        orders: bool,
+    ) -> Result<Self, NodeError> {
+        let snapshot = store.snapshot()?;
+        let derived = progress::derived(&snapshot)?;
+        let derivation = resume(&config, &snapshot, &derived)?;
+        progress.set_safe(derived.safe);
+        Ok(Self {
+            config,
+            client,
+            follower,
+            derivation,
+            derived,
+            store,
+            engine,
+            progress,
+            poll_interval,
+            orders,
+        })
+    }
+
+    /// Runs until an error that no waiting mends.
+    pub async fn run(mut self) -> Result<(), NodeError> {
+        self.reload().await?;
+        let mut backoff = self.poll_interval;
+        loop {
+            let wait = match self.follower.poll(&self.client).await {
+                Ok(event) => {
+                    backoff = self.poll_interval;
+                    if self.handle(event).await? { Duration::ZERO } else { self.poll_interval }
+                }
+                Err(error) if error.is_transient() => {
+                    tracing::warn!(%error, "L1 is not to be reached; trying again");
+                    metrics::counter!("annex_l1_errors_total").increment(1);
+                    backoff = (backoff * 2).min(MAX_BACKOFF);
+                    backoff
+                }
+                Err(error) => return Err(error.into()),
+            };
+            sleep(wait).await;
+        }
+    }
+
+    /// Returns whether more can be had at once.
+    async fn handle(&mut self, event: Event) -> Result<bool, NodeError> {
+        match event {
+            Event::Idle => {
+                self.seen()?;
+                Ok(false)
+            }
+            Event::Records { records, to, target } => {
+                self.new_records(records.into_iter().map(StoredRecord::from).collect(), to).await?;
+                let more = to.number < target;
+                if !more {
+                    self.seen()?;
+                }
+                Ok(more)
+            }
+            Event::Reorg { keep, common_ancestor } => {
+                tracing::warn!(keep, ?common_ancestor, "L1 reorganised");
+                metrics::counter!("annex_l1_reorgs_total").increment(1);
+                self.rewind(keep).await?;
+                Ok(true)
+            }
+        }
+    }
+
+    /// L1 is known up to now.
+    fn seen(&mut self) -> Result<(), NodeError> {
+        self.engine.l1_seen(unix_now())?;
+        if !self.progress.caught_up() {
+            tracing::info!(
+                safe = self.derived.safe,
+                l1 = self.progress.l1_block(),
+                "caught up with L1"
+            );
+            self.progress.set_caught_up(true);
+        }
+        self.engine.caught_up()?;
+        Ok(())
+    }
+
+    async fn new_records(
+        &mut self,
+        records: Vec<StoredRecord>,
+        to: BlockRef,
+    ) -> Result<(), NodeError> {
+        if let Some(first) = records.first().filter(|stored| stored.record.index == 0) {
+            check_genesis(&self.config, &self.store.snapshot()?, &first.record)?;
+        }
+        if !records.is_empty() {
+            let checkpoints: Vec<_> = self.follower.checkpoints().collect();
+            progress::put_records(&self.store, &records, &checkpoints)?;
+        }
+        for stored in &records {
+            self.work_off(stored).await?;
+        }
+        self.engine.records(records.into_iter().map(|stored| stored.record).collect())?;
+        self.progress.set_l1_block(to.number);
+        Ok(())
+    }
+
+    /// Hands a record to derivation and takes every step that follows.
+    async fn work_off(&mut self, stored: &StoredRecord) -> Result<(), NodeError> {
+        let record = &stored.record;
+        if let (RecordPayload::Forced(item), Some(alias)) = (&record.payload, stored.alias) {
+            self.engine.alias(item.index, alias);
+        }
+        let blobs =
+            if self.derivation.next_is_exhausted() { Vec::new() } else { self.blobs(record).await };
+        self.derivation.push(record.clone(), &blobs)?;
+        drop(blobs);
+        while let Some(step) = self.derivation.step() {
+            self.take_step(step).await?;
+        }
+        self.progress.set_next_record(self.derivation.cursor().record);
+        Ok(())
+    }
+
+    /// Asks until some source has them: the chain cannot go on without.
+    async fn blobs(&self, record: &Record) -> Vec<Blob> {
+        let RecordPayload::Batch(BatchRecord { data: BatchData::Blobs(hashes), .. }) =
+            &record.payload
+        else {
+            return Vec::new();
+        };
+        let mut backoff = self.poll_interval;
+        loop {
+            match self.client.blobs(record.env.l1_block_number, hashes).await {
+                Ok(blobs) => return blobs.into_iter().map(|blob| *blob).collect(),
+                Err(error) => {
+                    tracing::warn!(record = record.index, %error, "waiting for a batch's blobs");
+                    metrics::counter!("annex_missing_blobs_total").increment(1);
+                }
+            }
+            sleep(backoff).await;
+            backoff = (backoff * 2).min(MAX_BACKOFF);
+        }
+    }
+
+    async fn take_step(&mut self, step: Step) -> Result<(), NodeError> {
+        match step {
+            Step::Block(step) => {
+                let number = self.derived.safe + 1;
+                let header = match self.own_block(number, &step.input)? {
+                    Some(block) => block.header,
+                    None => match self.engine.import(self.derived.safe, step.input).await? {
+                        ImportOutcome::Applied(header) => header.inner().clone(),
+                        ImportOutcome::Rejected(reason) => {
+                            tracing::warn!(record = step.record, block = ?step.block, %reason, "block rejected");
+                            metrics::counter!("annex_rejected_blocks_total").increment(1);
+                            self.derivation.rejected()?;
+                            return self.keep(None);
+                        }
+                    },
+                };
+                self.derivation.applied(&header);
+                self.derived.safe = number;
+                let forced = self.derivation.head().forced_count;
+                self.engine.consumed(forced)?;
+                self.keep(Some((number, step.record)))?;
+                self.progress.set_safe(number);
+                Ok(())
+            }
+            Step::Rejected { record, block, reason } => {
+                tracing::warn!(record, block, %reason, "block rejected");
+                metrics::counter!("annex_rejected_blocks_total").increment(1);
+                self.keep(None)
+            }
+            Step::Exhausted { record, skipped } => {
+                if let Some(reason) = skipped {
+                    tracing::warn!(record, %reason, "batch skipped");
+                    metrics::counter!("annex_skipped_batches_total").increment(1);
+                }
+                self.keep(None)
+            }
+        }
+    }
+
+    fn keep(&mut self, block: Option<(u64, u64)>) -> Result<(), NodeError> {
+        self.derived.checkpoint = self.derivation.checkpoint();
+        Ok(progress::put_derived(&self.store, &self.derived, block)?)
+    }
+
+    /// The block of the store at `number`, if it is what `input` makes on the derived head.
+    fn own_block(&self, number: u64, input: &BlockInput) -> Result<Option<StoredBlock>, NodeError> {
+        let block = self.store.snapshot()?.block(number)?;
+        let parent = self.derivation.head();
+        Ok(block.filter(|block| {
+            block.header.parent_hash == parent.hash && same_input(block, parent.forced_count, input)
+        }))
+    }
+
+    /// After a restart: hands derivation and engine the records they still need.
+    async fn reload(&mut self) -> Result<(), NodeError> {
+        let snapshot = self.store.snapshot()?;
+        let mut known = Vec::new();
+        let mut index = self.derivation.next_record();
+        while let Some(stored) = progress::record(&snapshot, index)? {
+            self.work_off(&stored).await?;
+            known.push(stored.record);
+            index += 1;
+        }
+        if let Some(block) = self.follower.block() {
+            self.progress.set_l1_block(block.number);
+        }
+        Ok(self.engine.records(known)?)
+    }
+
+    /// Record `keep` and all later ones are gone.
+    async fn rewind(&mut self, keep: u64) -> Result<(), NodeError> {
+        self.progress.set_caught_up(false);
+        let checkpoints: Vec<_> = self.follower.checkpoints().collect();
+        progress::truncate_records(&self.store, keep, &checkpoints)?;
+        self.engine.truncate_records(keep)?;
+        let snapshot = self.store.snapshot()?;
+        let mut safe = self.derived.safe;
+        while safe > 0 && progress::record_of_block(&snapshot, safe)?.is_none_or(|r| r >= keep) {
+            safe -= 1;
+        }
+        if self.derivation.cursor().record <= keep && safe == self.derived.safe {
+            let checkpoint = self.derivation.checkpoint();
+            self.derived = Derived { safe, checkpoint };
+        } else {
+            self.derived = Derived { safe, checkpoint: checkpoint_before(&snapshot, safe, keep)? };
+        }
+        progress::put_derived(&self.store, &self.derived, None)?;
+        self.progress.set_safe(safe);
+        if !self.orders {
+            self.engine.take_back(safe)?;
+        }
+        self.derivation = resume(&self.config, &snapshot, &self.derived)?;
+        self.reload().await
+    }
+}
+
+/// Where derivation stands once every record below `keep` is exhausted, the last block being `safe`.
+fn checkpoint_before(snapshot: &Snapshot, safe: u64, keep: u64) -> Result<Checkpoint, NodeError> {
+    let (header, _) = snapshot.header(safe)?.ok_or(StoreError::UnknownBlock(safe))?;
+    let extra = ExtraData::decode(&header.extra_data)?;
+    let unconsumed = progress::record_of_forced(snapshot, extra.forced_count)?.unwrap_or(keep);
+    let cursor = Cursor { record: keep, block: 0, forced: extra.forced_count };
+    Ok(Checkpoint { cursor, first_record: extra.origin.min(unconsumed).min(keep) })
+}
+
+fn resume(
+    config: &ChainConfig,
+    snapshot: &Snapshot,
+    derived: &Derived,
+) -> Result<Derivation, NodeError> {
+    let header = snapshot.header(derived.safe)?;
+    let (header, _) = header.ok_or(StoreError::UnknownBlock(derived.safe))?;
+    Ok(Derivation::resume(config.clone(), &header, &derived.checkpoint)?)
+}
+
+fn check_genesis(
+    config: &ChainConfig,
+    snapshot: &Snapshot,
+    record: &Record,
+) -> Result<(), NodeError> {
+    let RecordPayload::Genesis { config_hash, genesis_hash } = record.payload else {
+        return Err(NodeError::NotOurChain);
+    };
+    let ours = snapshot.hash(0)?;
+    if config_hash != config.hash() || Some(genesis_hash) != ours {
+        return Err(NodeError::NotOurChain);
+    }
+    Ok(())
+}
+
+/// Whether a stored block was made of this input, its parent's forced count being known.
+fn same_input(block: &StoredBlock, forced_before: u64, input: &BlockInput) -> bool {
+    let header = &block.header;
+    let Ok(extra) = ExtraData::decode(&header.extra_data) else { return false };
+    let attributes = &input.attributes;
+    let signed = block.transactions.iter().skip(input.forced.len());
+    header.timestamp == attributes.timestamp
+        && header.beneficiary == attributes.beneficiary
+        && extra.origin == attributes.origin.index
+        && header.mix_hash == attributes.origin.prev_randao(header.number)
+        && extra.blocks_in_second == attributes.blocks_in_second
+        && extra.forced_count == forced_before + input.forced.len() as u64
+        && block.transactions.len() == input.forced.len() + input.transactions.len()
+        && signed
+            .zip(&input.transactions)
+            .all(|(ours, theirs)| ours.transaction.hash() == theirs.transaction.hash())
+}
+
+pub(crate) fn unix_now() -> u64 {
+    SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs())
+}
+
+/// What L1 says is final, as a block number; `None` where it does not say.
+pub(crate) async fn finalized_l1_block(client: &L1Client) -> Result<Option<u64>, L1Error> {
+    let block: Option<serde_json::Value> =
+        client.request("eth_getBlockByNumber", ("finalized", false)).await?;
+    let number = block.as_ref().and_then(|block| block["number"].as_str());
+    Ok(number.and_then(|hex| u64::from_str_radix(hex.trim_start_matches("0x"), 16).ok()))
+}

@@ -1,0 +1,289 @@
+//! One node, started and stopped.
+
+use crate::{
+    api,
+    chain::L2,
+    config::{NodeConfig, Role},
+    feed::{self, FeedState},
+    follow::FollowTask,
+    post::{self, PostTask},
+    progress::{self, Progress},
+};
+use alloy_primitives::{Address, B256, U256};
+use annex_derive::LogError;
+use annex_l1::{Follower, L1Client, L1Error, Poster, SendLimits, contracts::Lease, predeploys};
+use annex_rpc::{Handle, Reply, Route, ServeError, ServerConfig};
+use annex_sequencer::{Engine, EngineConfig, EngineError, KeyError, PromiseSigner, Sequencing};
+use annex_stf::SealedBlock;
+use annex_store::{BlockCommit, Options, Store, StoreError};
+use annex_types::{ChainConfig, block::ExtraDataError, promise};
+use metrics_exporter_prometheus::PrometheusHandle;
+use std::{net::SocketAddr, sync::Arc};
+use tokio::{sync::watch, task::JoinHandle};
+
+/// Why a node cannot start or go on.
+#[derive(Debug, thiserror::Error)]
+pub enum NodeError {
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    #[error("L1: {0}")]
+    L1(#[from] L1Error),
+    #[error(transparent)]
+    Engine(#[from] EngineError),
+    #[error("the L1 log contradicts itself: {0}; is the endpoint honest?")]
+    Log(#[from] LogError),
+    #[error("a block of the store is not of this chain: {0}")]
+    Header(#[from] ExtraDataError),
+    #[error(transparent)]
+    Serve(#[from] ServeError),
+    #[error("promise key: {0}")]
+    Key(#[from] KeyError),
+    #[error(
+        "deployment.json names genesis {named}, these parameters make {made}: is the file of this version and unaltered?"
+    )]
+    Genesis { named: B256, made: B256 },
+    #[error("the data directory holds another chain (genesis {found}); choose another --data-dir")]
+    OtherChain { found: B256 },
+    #[error("record 0 on L1 commits to another configuration or genesis than deployment.json")]
+    NotOurChain,
+    #[error(
+        "the lease is held by submitter {submitter} with promise key {signer}, not by these keys"
+    )]
+    NotLeader { submitter: Address, signer: Address },
+    #[error("a task of the node ended unexpectedly; the log says why")]
+    Ended,
+}
+
+/// A running node.
+#[derive(Debug)]
+pub struct Node {
+    server: Handle,
+    engine: Engine,
+    tasks: Vec<JoinHandle<()>>,
+    failed: watch::Receiver<Option<Arc<NodeError>>>,
+}
+
+/// Block 0 of a chain.
+pub fn genesis(config: &ChainConfig) -> SealedBlock {
+    annex_stf::genesis(config, &predeploys())
+}
+
+impl Node {
+    /// Opens the store, replays what was promised, starts to follow L1 and serves.
+    pub async fn start(config: NodeConfig, metrics: PrometheusHandle) -> Result<Self, NodeError> {
+        let client = L1Client::connect(&config.l1, &config.beacons).await?;
+        client.expect_chain(config.deployment.l1_chain_id)?;
+        let chain = config.deployment.chain_config();
+        let store = open_store(&config, &chain)?;
+        let sequencing = sequencing(&config, &client).await?;
+        let leads = sequencing.is_some();
+        let engine = Engine::start(
+            EngineConfig {
+                chain: chain.clone(),
+                block_interval: config.block_interval,
+                durability: config.durability,
+                log_dir: config.data_dir.join("promises"),
+            },
+            store.clone(),
+            sequencing,
+        )?;
+        let progress = Arc::new(Progress::default());
+        let follow = follow_task(&config, &chain, &client, &store, &engine, &progress)?;
+        let feed = Arc::new(FeedState::default());
+        let l2 = Arc::new(L2 {
+            config: chain.clone(),
+            store: store.clone(),
+            engine: engine.clone(),
+            progress: progress.clone(),
+            orders: !matches!(config.role, Role::Follower),
+        });
+        let methods = api::module(&config.deployment, &client, &l2, &feed);
+        let routes = routes(&l2, metrics);
+        let server =
+            annex_rpc::serve(ServerConfig::new(config.addr), l2.clone(), methods, routes).await?;
+
+        let (fail, failed) = watch::channel(None);
+        let mut tasks = vec![spawn(&fail, follow.run())];
+        tasks.push(spawn(
+            &fail,
+            post::watch_finality(client.clone(), store.clone(), progress.clone()),
+        ));
+        if let Some(task) = post_task(&config, &chain, &client, &store, &engine, &progress, leads) {
+            tasks.push(spawn(&fail, task.run()));
+        }
+        if let Some(url) = config.feed.clone() {
+            let lease = config.deployment.contracts.lease;
+            let watcher = feed::Watcher { url, client, lease, chain, store, state: feed, progress };
+            tasks.push(spawn(&fail, watcher.run()));
+        }
+        let stopped = engine.clone();
+        tasks.push(spawn(&fail, async move {
+            stopped.stopped().await;
+            Err(EngineError::Stopped.into())
+        }));
+        Ok(Self { server, engine, tasks, failed })
+    }
+
+    pub fn addr(&self) -> SocketAddr {
+        self.server.addr
+    }
+
+    /// Resolves when the node cannot go on.
+    pub async fn failed(&mut self) -> Arc<NodeError> {
+        let failed = self.failed.wait_for(Option::is_some).await;
+        failed.ok().and_then(|error| error.clone()).unwrap_or_else(|| Arc::new(NodeError::Ended))
+    }
+
+    /// Stops serving, then the tasks, then the engine: what was answered is logged.
+    pub async fn stop(self) {
+        let drain = tokio::time::timeout(std::time::Duration::from_secs(2), self.server.stop());
+        if drain.await.is_err() {
+            tracing::info!("connections were still open");
+        }
+        for task in self.tasks {
+            task.abort();
+        }
+        let engine = self.engine;
+        // Joining threads blocks.
+        if tokio::task::spawn_blocking(move || engine.stop()).await.is_err() {
+            tracing::error!("the engine did not stop cleanly");
+        }
+    }
+}
+
+fn spawn(
+    fail: &watch::Sender<Option<Arc<NodeError>>>,
+    task: impl Future<Output = Result<(), NodeError>> + Send + 'static,
+) -> JoinHandle<()> {
+    let fail = fail.clone();
+    tokio::spawn(async move {
+        if let Err(error) = task.await {
+            tracing::error!(%error, "node stops");
+            fail.send_replace(Some(Arc::new(error)));
+        }
+    })
+}
+
+fn open_store(config: &NodeConfig, chain: &ChainConfig) -> Result<Store, NodeError> {
+    let genesis = genesis(chain);
+    let named = config.deployment.genesis_hash;
+    if named != genesis.hash {
+        return Err(NodeError::Genesis { named, made: genesis.hash });
+    }
+    let options = Options { durability: config.durability, cache: 256 << 20, ..Options::default() };
+    let store = Store::open(&config.data_dir.join("l2"), options)?;
+    match store.snapshot()?.hash(0)? {
+        Some(found) if found != genesis.hash => return Err(NodeError::OtherChain { found }),
+        Some(_) => {}
+        None => store.commit_block(BlockCommit {
+            header: &genesis.header,
+            hash: genesis.hash,
+            transactions: &[],
+            receipts: &[],
+            changes: &genesis.changes,
+            update: &genesis.update,
+            aliases: &[],
+        })?,
+    }
+    Ok(store)
+}
+
+/// Checks that the leader's keys hold the lease.
+async fn sequencing(
+    config: &NodeConfig,
+    client: &L1Client,
+) -> Result<Option<Sequencing>, NodeError> {
+    let Role::Leader(keys) = &config.role else { return Ok(None) };
+    let lease = config.deployment.contracts.lease;
+    let signer =
+        PromiseSigner::new(&keys.promise, promise::domain(config.deployment.l1_chain_id, lease))?;
+    let held = leader(client, lease).await?;
+    if held.submitter != keys.submitter.address() || held.promiseSigner != signer.address() {
+        return Err(NodeError::NotLeader { submitter: held.submitter, signer: held.promiseSigner });
+    }
+    Ok(Some(Sequencing {
+        beneficiary: keys.submitter.address(),
+        lease_id: held.leaseId,
+        signer: Some(signer),
+    }))
+}
+
+/// Who leads at the head of L1.
+pub(crate) async fn leader(
+    client: &L1Client,
+    lease: Address,
+) -> Result<Lease::leaderAtReturn, L1Error> {
+    let head = client.head().await?.number;
+    client.read(lease, &Lease::leaderAtCall(U256::from(head))).await
+}
+
+fn follow_task(
+    config: &NodeConfig,
+    chain: &ChainConfig,
+    client: &L1Client,
+    store: &Store,
+    engine: &Engine,
+    progress: &Arc<Progress>,
+) -> Result<FollowTask, NodeError> {
+    let parameters = &config.deployment.parameters;
+    let follower = Follower::new(
+        chain.inbox,
+        parameters.l1_start_block,
+        parameters.l1_confirmations,
+        progress::l1_checkpoints(&store.snapshot()?)?,
+    );
+    FollowTask::new(
+        chain.clone(),
+        client.clone(),
+        follower,
+        store.clone(),
+        engine.clone(),
+        progress.clone(),
+        config.poll_interval,
+        !matches!(config.role, Role::Follower),
+    )
+}
+
+fn post_task(
+    config: &NodeConfig,
+    chain: &ChainConfig,
+    client: &L1Client,
+    store: &Store,
+    engine: &Engine,
+    progress: &Arc<Progress>,
+    leads: bool,
+) -> Option<PostTask> {
+    let signer = match &config.role {
+        Role::Follower => return None,
+        Role::Leader(keys) => keys.submitter.clone(),
+        Role::PostWhenSilent(signer) => signer.clone(),
+    };
+    let limits = SendLimits::default();
+    Some(PostTask {
+        poster: Poster::new(client.clone(), signer, chain.inbox, limits),
+        client: client.clone(),
+        chain: chain.clone(),
+        store: store.clone(),
+        engine: engine.clone(),
+        progress: progress.clone(),
+        channel: config.channel,
+        batch_interval: config.batch_interval,
+        poll_interval: config.poll_interval,
+        leads,
+        optimistic: None,
+    })
+}
+
+fn routes(l2: &Arc<L2>, metrics: PrometheusHandle) -> Vec<Route> {
+    let health = l2.clone();
+    vec![
+        Route::new("/health", move |_| {
+            let health = health.clone();
+            async move { health.health() }
+        }),
+        Route::new("/metrics", move |_| {
+            let text = metrics.render();
+            async move { Reply::text(text) }
+        }),
+    ]
+}

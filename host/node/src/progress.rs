@@ -1,0 +1,200 @@
+//! How far the node has followed L1, as it is kept in the store and shown to readers.
+
+use alloy_primitives::B256;
+use annex_derive::Checkpoint as DeriveCheckpoint;
+use annex_l1::{Checkpoint as L1Checkpoint, L1Record};
+use annex_store::{Snapshot, Store, StoreError};
+use annex_types::{Record, RecordEnv, RecordPayload};
+use serde::{Deserialize, Serialize, de::DeserializeOwned};
+use std::sync::atomic::{AtomicU64, Ordering};
+
+const DERIVE: &[u8] = b"node/derive";
+const L1: &[u8] = b"node/l1";
+
+/// The newest block that L1 carries, and where derivation goes on from there.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Derived {
+    pub safe: u64,
+    pub checkpoint: DeriveCheckpoint,
+}
+
+/// A record with its place on L1.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct StoredRecord {
+    pub record: Record,
+    pub l1_block_hash: B256,
+    pub l1_tx: B256,
+    /// Hash by which op-stack tools look for it, of a forced item.
+    pub alias: Option<B256>,
+}
+
+impl From<L1Record> for StoredRecord {
+    fn from(found: L1Record) -> Self {
+        Self {
+            alias: found.op_alias(),
+            l1_block_hash: found.block_hash,
+            l1_tx: found.tx_hash,
+            record: found.record,
+        }
+    }
+}
+
+fn block_record_key(block: u64) -> Vec<u8> {
+    [b"block_record/".as_slice(), &block.to_be_bytes()].concat()
+}
+
+fn forced_record_key(item: u64) -> Vec<u8> {
+    [b"forced_record/".as_slice(), &item.to_be_bytes()].concat()
+}
+
+fn decode<T: DeserializeOwned>(bytes: Option<Vec<u8>>) -> Result<Option<T>, StoreError> {
+    let decoded = bytes.map(|bytes| serde_json::from_slice(&bytes)).transpose();
+    decoded.map_err(|_| StoreError::Corrupt("node metadata"))
+}
+
+fn encode<T: Serialize>(value: &T) -> Vec<u8> {
+    serde_json::to_vec(value).expect("plain data serialises")
+}
+
+pub(crate) fn derived(snapshot: &Snapshot) -> Result<Derived, StoreError> {
+    Ok(decode(snapshot.get_meta(DERIVE)?)?.unwrap_or_default())
+}
+
+/// Also notes that `block` came from `record`, where one did.
+pub(crate) fn put_derived(
+    store: &Store,
+    derived: &Derived,
+    block: Option<(u64, u64)>,
+) -> Result<(), StoreError> {
+    store.write(|writer| {
+        writer.put_meta(DERIVE, Some(&encode(derived)))?;
+        match block {
+            Some((block, record)) => {
+                writer.put_meta(&block_record_key(block), Some(&record.to_be_bytes()))
+            }
+            None => Ok(()),
+        }
+    })
+}
+
+pub(crate) fn l1_checkpoints(snapshot: &Snapshot) -> Result<Vec<L1Checkpoint>, StoreError> {
+    Ok(decode(snapshot.get_meta(L1)?)?.unwrap_or_default())
+}
+
+/// Keeps new records and how far L1 was read with them, in one write.
+pub(crate) fn put_records(
+    store: &Store,
+    records: &[StoredRecord],
+    checkpoints: &[&L1Checkpoint],
+) -> Result<(), StoreError> {
+    store.write(|writer| {
+        for stored in records {
+            let index = stored.record.index;
+            writer.put_record(index, &encode(stored))?;
+            if let RecordPayload::Forced(item) = &stored.record.payload {
+                writer.put_meta(&forced_record_key(item.index), Some(&index.to_be_bytes()))?;
+            }
+        }
+        writer.put_meta(L1, Some(&encode(&checkpoints)))
+    })
+}
+
+/// Forgets record `keep` and all later ones.
+pub(crate) fn truncate_records(
+    store: &Store,
+    keep: u64,
+    checkpoints: &[&L1Checkpoint],
+) -> Result<(), StoreError> {
+    store.write(|writer| {
+        writer.truncate_records(keep)?;
+        writer.put_meta(L1, Some(&encode(&checkpoints)))
+    })
+}
+
+pub(crate) fn record(snapshot: &Snapshot, index: u64) -> Result<Option<StoredRecord>, StoreError> {
+    decode(snapshot.record(index)?)
+}
+
+/// Index of the record a block was derived from.
+pub(crate) fn record_of_block(snapshot: &Snapshot, block: u64) -> Result<Option<u64>, StoreError> {
+    index_at(snapshot, &block_record_key(block))
+}
+
+/// Index of the record that holds a forced item.
+pub(crate) fn record_of_forced(snapshot: &Snapshot, item: u64) -> Result<Option<u64>, StoreError> {
+    index_at(snapshot, &forced_record_key(item))
+}
+
+fn index_at(snapshot: &Snapshot, key: &[u8]) -> Result<Option<u64>, StoreError> {
+    let bytes = snapshot.get_meta(key)?.map(<[u8; 8]>::try_from).transpose();
+    let bytes = bytes.map_err(|_| StoreError::Corrupt("node metadata"))?;
+    Ok(bytes.map(u64::from_be_bytes))
+}
+
+/// Numbers that readers show.
+#[derive(Debug, Default)]
+pub(crate) struct Progress {
+    safe: AtomicU64,
+    finalized: AtomicU64,
+    l1_block: AtomicU64,
+    next_record: AtomicU64,
+    caught_up: std::sync::atomic::AtomicBool,
+}
+
+impl Progress {
+    pub fn safe(&self) -> u64 {
+        self.safe.load(Ordering::Acquire)
+    }
+
+    pub fn set_safe(&self, block: u64) {
+        self.safe.store(block, Ordering::Release);
+        metrics::gauge!("annex_safe_block").set(block as f64);
+    }
+
+    pub fn finalized(&self) -> u64 {
+        self.finalized.load(Ordering::Acquire)
+    }
+
+    pub fn set_finalized(&self, block: u64) {
+        self.finalized.store(block, Ordering::Release);
+    }
+
+    /// Newest L1 block read.
+    pub fn l1_block(&self) -> u64 {
+        self.l1_block.load(Ordering::Acquire)
+    }
+
+    pub fn set_l1_block(&self, block: u64) {
+        self.l1_block.store(block, Ordering::Release);
+        metrics::gauge!("annex_l1_block").set(block as f64);
+    }
+
+    /// Records below this index are worked off.
+    pub fn next_record(&self) -> u64 {
+        self.next_record.load(Ordering::Acquire)
+    }
+
+    pub fn set_next_record(&self, index: u64) {
+        self.next_record.store(index, Ordering::Release);
+    }
+
+    pub fn caught_up(&self) -> bool {
+        self.caught_up.load(Ordering::Acquire)
+    }
+
+    pub fn set_caught_up(&self, caught_up: bool) {
+        self.caught_up.store(caught_up, Ordering::Release);
+    }
+}
+
+/// The newest record with its environment, not below `least`: what a block opened now would name.
+pub(crate) fn newest_origin(
+    snapshot: &Snapshot,
+    least: u64,
+) -> Result<(u64, B256, RecordEnv), StoreError> {
+    let newest = snapshot.last_record()?.map_or(least, |(index, _)| index.max(least));
+    Ok(match record(snapshot, newest)? {
+        Some(stored) => (newest, stored.record.accumulator, stored.record.env),
+        None => (newest, B256::ZERO, RecordEnv::default()),
+    })
+}
