@@ -15,7 +15,7 @@ use crate::process::{self, capture, cargo, read, root, version};
 use crate::{Error, Result};
 
 const START_SECONDS: u64 = 60;
-const ANVIL_PLACES: &[&str] = &["contracts", "tests/clients", "tests/conformance"];
+const ANVIL_PLACES: &[&str] = &["contracts", "tests/clients"];
 
 #[derive(clap::Args)]
 pub struct Options {

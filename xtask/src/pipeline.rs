@@ -143,7 +143,7 @@ fn npm() -> Result {
 }
 
 fn npm_folders() -> impl Iterator<Item = &'static str> {
-    let known = ["contracts", "tests/clients", "tests/conformance"];
+    let known = ["contracts", "tests/clients"];
     known.into_iter().filter(|folder| root().join(folder).join("package-lock.json").exists())
 }
 

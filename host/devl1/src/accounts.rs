@@ -1,7 +1,9 @@
 //! The ten accounts every development chain funds.
 
 use alloy_primitives::{Address, B256, U256};
-use alloy_signer_local::{LocalSignerError, MnemonicBuilder, PrivateKeySigner, coins_bip39::English};
+use alloy_signer_local::{
+    LocalSignerError, MnemonicBuilder, PrivateKeySigner, coins_bip39::English,
+};
 
 /// The mnemonic of Anvil and Hardhat.
 pub const MNEMONIC: &str = "test test test test test test test test test test test junk";

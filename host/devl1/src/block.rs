@@ -122,8 +122,14 @@ pub fn build<R: StateReader>(
     let evm = Evm::with_codes(Rules::L1, environment, reader, codes);
     let gas_left = header.gas_limit;
     let blob_gas_left = BLOBS.max_blob_gas_per_block();
-    let mut builder =
-        Builder { evm, gas_left, blob_gas_left, logs: 0, included: Vec::new(), invalid: Vec::new() };
+    let mut builder = Builder {
+        evm,
+        gas_left,
+        blob_gas_left,
+        logs: 0,
+        included: Vec::new(),
+        invalid: Vec::new(),
+    };
     builder.prepare(&plan, &header)?;
     for tx in &plan.first {
         builder.include(tx)?;

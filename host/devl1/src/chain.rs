@@ -6,8 +6,7 @@ use alloy_consensus::{Sealed, Transaction as _};
 use alloy_primitives::{Address, B256, Bytes};
 use annex_evm::Rules;
 use annex_rpc::{
-    Accepted, Arrival, Chain, Executed, Finality, Pending, PendingState, Pool, Rejected,
-    Unsealed,
+    Accepted, Arrival, Chain, Executed, Finality, Pending, PendingState, Pool, Rejected, Unsealed,
 };
 use annex_state::{AccountInfo, StateReader};
 use annex_store::{Store, StoreError};

@@ -253,7 +253,9 @@ impl Engine {
         }
         let want = cost(&tx.recovered.transaction);
         if want > account.balance {
-            return Err(InvalidTransaction::InsufficientFunds { have: account.balance, want }.into());
+            return Err(
+                InvalidTransaction::InsufficientFunds { have: account.balance, want }.into()
+            );
         }
         inner.pool.insert(tx)
     }

@@ -31,7 +31,8 @@ fn artifact(json: &str) -> Result<Bytes, DevL1Error> {
 pub fn state(funded: impl IntoIterator<Item = Address>) -> Result<StateChanges, DevL1Error> {
     let mut changes = StateChanges::default();
     for address in funded {
-        let account = AccountInfo { nonce: 0, balance: accounts::balance(), code_hash: KECCAK_EMPTY };
+        let account =
+            AccountInfo { nonce: 0, balance: accounts::balance(), code_hash: KECCAK_EMPTY };
         changes.accounts.insert(address, Some(account));
     }
     let contracts = [

@@ -79,7 +79,9 @@ pub enum DevL1Error {
     Serve(#[from] annex_rpc::ServeError),
     #[error("{0}")]
     Timestamp(#[from] clock::TimestampError),
-    #[error("Reorg depth must not exceed current chain height: current height {height}, depth {depth}")]
+    #[error(
+        "Reorg depth must not exceed current chain height: current height {height}, depth {depth}"
+    )]
     ReorgDepth { height: u64, depth: u64 },
     /// A transaction that was to be part of a block.
     #[error("{0}")]

@@ -105,9 +105,12 @@ fn add(
     name: &'static str,
     method: Method,
 ) -> Result<(), RegisterMethodError> {
-    module.register_blocking_method(name, move |params: Params<'_>, engine: Arc<Arc<Engine>>, _| {
-        method(&engine, &mut params.sequence())
-    })?;
+    module.register_blocking_method(
+        name,
+        move |params: Params<'_>, engine: Arc<Arc<Engine>>, _| {
+            method(&engine, &mut params.sequence())
+        },
+    )?;
     Ok(())
 }
 

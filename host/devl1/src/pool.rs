@@ -49,7 +49,8 @@ impl PoolTransaction {
         let up = |new: u128, old: u128| {
             U256::from(new) * U256::from(100) >= U256::from(old) * U256::from(bump)
         };
-        let tip = |tx: &Self| tx.tx().max_priority_fee_per_gas().unwrap_or(tx.tx().max_fee_per_gas());
+        let tip =
+            |tx: &Self| tx.tx().max_priority_fee_per_gas().unwrap_or(tx.tx().max_fee_per_gas());
         let blob = |tx: &Self| tx.tx().max_fee_per_blob_gas().unwrap_or(0);
         self.sidecar.is_some() == old.sidecar.is_some()
             && up(self.tx().max_fee_per_gas(), old.tx().max_fee_per_gas())

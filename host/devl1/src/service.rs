@@ -27,7 +27,8 @@ impl DevL1 {
     pub async fn start(config: DevL1Config) -> Result<Self, DevL1Error> {
         let addr = SocketAddr::from((Ipv4Addr::LOCALHOST, config.port));
         let open = move || Engine::open(&config, dev_accounts()?);
-        let engine = Arc::new(tokio::task::spawn_blocking(open).await.expect("opening does not panic")?);
+        let engine =
+            Arc::new(tokio::task::spawn_blocking(open).await.expect("opening does not panic")?);
         // The first blob transaction need not wait for the trusted setup.
         std::thread::spawn(blobs::kzg);
         let routes = vec![route(engine.clone(), "/eth/v1/")];
