@@ -152,7 +152,7 @@ impl Pool {
         let entry = self.senders.get(&sender)?.get(&nonce)?;
         let tip = entry.tx.tx().effective_tip_per_gas(fees.base)?;
         let affords = entry.tx.affords(fees);
-        affords.then(|| Candidate { tip, arrival: entry.arrival, tx: &entry.tx })
+        affords.then_some(Candidate { tip, arrival: entry.arrival, tx: &entry.tx })
     }
 
     pub fn senders(&self) -> impl Iterator<Item = Address> {
