@@ -2,7 +2,7 @@ import { execFile } from 'node:child_process';
 import { fileURLToPath } from 'node:url';
 import { promisify } from 'node:util';
 import { decodeFunctionResult, toFunctionSignature } from 'viem';
-import { run } from './lib/run.js';
+import { gasLimit, run } from './lib/run.js';
 import { trade } from './lib/trade.js';
 
 const packaged = fileURLToPath(new URL('./node_modules/.bin/cast', import.meta.url));
@@ -23,6 +23,7 @@ run(async ({ url, key }) => {
 
   return trade({
     address,
+    gas: await gasLimit(url),
     async deploy({ abi, bytecode }, args) {
       const inputs = abi.find((item) => item.type === 'constructor')?.inputs ?? [];
       const types = `constructor(${inputs.map((input) => input.type).join(',')})`;

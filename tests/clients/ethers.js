@@ -1,5 +1,5 @@
 import { Contract, ContractFactory, JsonRpcProvider, NonceManager, Wallet } from 'ethers';
-import { run } from './lib/run.js';
+import { gasLimit, run } from './lib/run.js';
 import { trade } from './lib/trade.js';
 
 run(async ({ url, key }) => {
@@ -12,6 +12,7 @@ run(async ({ url, key }) => {
 
   return trade({
     address: wallet.address,
+    gas: await gasLimit(url),
     async deploy({ abi, bytecode }, args) {
       const contract = await new ContractFactory(abi, bytecode, signer).deploy(...args);
       const receipt = await mined(contract.deploymentTransaction());

@@ -1,7 +1,7 @@
 // Subscriptions over WebSocket: heads, logs and, where the chain has them, mini-blocks. `node live.js URL KEY WS_URL`.
 import assert from 'node:assert/strict';
 import { WebSocketProvider } from 'ethers';
-import { createPublicClient, createWalletClient, http, webSocket } from 'viem';
+import { createPublicClient, createWalletClient, http, webSocket, zeroHash } from 'viem';
 import { privateKeyToAccount } from 'viem/accounts';
 import { Token } from './lib/contracts.js';
 import { eventually, run } from './lib/run.js';
@@ -18,6 +18,8 @@ run(async ({ url, key, ws }) => {
 
   const hash = await wallet.deployContract({ ...Token, args: ['Live', 'L', 10n ** 18n], chain: null });
   const { contractAddress: token } = await client.waitForTransactionReceipt({ hash });
+  // Subscriptions tell what is sealed after them.
+  await eventually('the seal', async () => (await client.getTransactionReceipt({ hash })).blockHash !== zeroHash);
 
   const arrived = [];
   const subscribe = (kind, ...params) => live.transport.subscribe({

@@ -6,7 +6,7 @@ import {
   toHex, toRlp,
 } from 'viem';
 import { privateKeyToAccount } from 'viem/accounts';
-import { run } from './lib/run.js';
+import { run, sleep } from './lib/run.js';
 
 const TYPES = {
   Promise: [
@@ -78,6 +78,8 @@ run(async ({ url, key, ws: l1Url }) => {
   }
 
   // Sent again, as a client does whose connection broke: the same receipt.
+  // (The pause is for a block of its own, which is open long enough.)
+  await sleep(400);
   const raw = await sign(nonce);
   const once = await request('eth_sendRawTransactionSync', raw);
   const twice = await request('eth_sendRawTransactionSync', raw);

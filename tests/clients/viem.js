@@ -1,6 +1,6 @@
 import { BaseError, createPublicClient, createWalletClient, http } from 'viem';
 import { privateKeyToAccount } from 'viem/accounts';
-import { run } from './lib/run.js';
+import { gasLimit, run } from './lib/run.js';
 import { trade } from './lib/trade.js';
 
 run(async ({ url, key }) => {
@@ -14,6 +14,7 @@ run(async ({ url, key }) => {
 
   return trade({
     address: account.address,
+    gas: await gasLimit(url),
     async deploy({ abi, bytecode }, args) {
       const receipt = await mined(await wallet.deployContract({ abi, bytecode, args }));
       return { address: receipt.contractAddress, receipt };

@@ -38,7 +38,7 @@ impl<C: Chain> Api<C> {
         at: BlockId,
         overrides: Overrides,
     ) -> Result<alloy_primitives::Bytes, RpcError> {
-        let mut evm = self.evm(at, overrides)?;
+        let mut evm = self.evm(at, overrides, 0)?;
         let gas_limit = request.gas.unwrap_or(CALL_GAS_CAP).min(CALL_GAS_CAP);
         let call = prepare(&evm, request, gas_limit)?;
         let outcome = evm.call(&call)??;
@@ -55,7 +55,9 @@ impl<C: Chain> Api<C> {
         at: BlockId,
         overrides: Overrides,
     ) -> Result<U64, RpcError> {
-        let mut evm = self.evm(at, overrides)?;
+        // On L2 the transaction may run in a later block than the open one. Code that works once per timestamp, such as
+        // Uniswap's oracle, has to find a later one here, too.
+        let mut evm = self.evm(at, overrides, u64::from(self.is_l2()))?;
         let cap = TX_GAS_LIMIT_CAP.min(evm.block().gas_limit);
         let gas_limit = request.gas.unwrap_or(cap).min(cap);
         let data_gas = match self.is_l2() {
@@ -94,8 +96,14 @@ impl<C: Chain> Api<C> {
         block.data_gas(fees::data_size(&encoded))
     }
 
-    fn evm(&self, at: BlockId, overrides: Overrides) -> Result<Evm<State>, RpcError> {
+    fn evm(
+        &self,
+        at: BlockId,
+        overrides: Overrides,
+        seconds_later: u64,
+    ) -> Result<Evm<State>, RpcError> {
         let (state, mut env) = self.state(at)?;
+        env.timestamp += seconds_later;
         if let Some(block) = overrides.block {
             override_block(&mut env, block)?;
         }

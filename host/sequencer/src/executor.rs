@@ -120,6 +120,11 @@ impl Executor {
         };
         executor.replay(entries)?;
         executor.replaying = false;
+        let lease = executor.sequencing.as_ref().map(|sequencing| sequencing.lease_id);
+        if lease.is_some_and(|lease| lease != executor.promises.lease_id) {
+            let sequencing = executor.sequencing.take();
+            executor.set_sequencing(sequencing)?;
+        }
         Ok(executor)
     }
 

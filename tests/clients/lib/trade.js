@@ -1,5 +1,6 @@
 // Two ERC-20s and a Uniswap v2 market, made and traded on through whichever client is handed in:
-// `{address, deploy(artifact, args), send(contract, name, args, options), read(contract, name, args), refusal(…)}`.
+// `{address, gas, deploy(artifact, args), send(contract, name, args, options), read(contract, name, args), refusal(…)}`; `gas` is the
+// limit of calls, undefined for an estimate.
 import assert from 'node:assert/strict';
 import { Factory, Pair, Router, Token, Weth } from './contracts.js';
 import { outcome } from './run.js';
@@ -26,7 +27,7 @@ export async function trade(client) {
   const factory = await deploy('factory', Factory, [client.address]);
   const router = await deploy('router', Router, [factory.address, weth.address]);
   const send = async (name, contract, method, args, options) => {
-    note(name, await client.send(contract, method, args, options));
+    note(name, await client.send(contract, method, args, { gas: client.gas, ...options }));
   };
 
   await send('transfer', one, 'transfer', ['0x00000000000000000000000000000000000000b0', 5n * ETHER]);

@@ -78,6 +78,10 @@ impl Dev {
         let mut process = Process::spawn(command, &folder.path().join(format!("{name}.log")));
         let rpc = Rpc::new(url);
         ready(&mut process, &rpc);
+        eventually("the accounts' deposits are on L2", seconds(20), || {
+            let balance = json!([Wallet::dev(901, 9).address(), "latest"]);
+            (rpc.get_result("eth_getBalance", balance) != "0x0").then_some(())
+        });
         Self { process, rpc, l1: Rpc::new(l1), data_dir }
     }
 

@@ -6,6 +6,8 @@ use alloy_primitives::{Address, B256, Bytes, Signature, TxKind, U256};
 use alloy_signer::SignerSync;
 use annex_e2e::{Dev, DevOptions, ETHER, Folder, GWEI, Shared, Wallet, seed};
 use serde_json::{Value, json};
+use std::io::{Read, Write};
+use std::net::TcpStream;
 use std::sync::Arc;
 
 /// Order of secp256k1.
@@ -74,6 +76,21 @@ impl Setup {
     }
 }
 
+impl Setup {
+    /// Announces a body of `length` bytes and reads the answer, which comes before the body is sent.
+    fn announce(&self, length: usize) -> String {
+        let address = self.dev.rpc.url().strip_prefix("http://").expect("an HTTP URL");
+        let mut stream = TcpStream::connect(address).expect("the node listens");
+        let head = format!(
+            "POST / HTTP/1.1\r\nhost: {address}\r\ncontent-type: application/json\r\ncontent-length: {length}\r\nconnection: close\r\n\r\n"
+        );
+        stream.write_all(head.as_bytes()).expect("the head is sent");
+        let mut answer = String::new();
+        stream.read_to_string(&mut answer).expect("an answer");
+        answer
+    }
+}
+
 /// A transfer changed by `change`.
 fn with(wallet: &Wallet, nonce: u64, change: impl FnOnce(&mut TxEip1559)) -> Bytes {
     let mut tx = wallet.transaction(nonce, Address::repeat_byte(0xaa).into(), U256::ONE);
@@ -94,7 +111,7 @@ fn malformed_json() {
     setup.around(1, |_| {
         assert_eq!(setup.post("{\"jsonrpc\":").1, -32700);
         assert_eq!(setup.post("\u{0}\u{1}").1, -32700);
-        assert_eq!(setup.post("{}").1, -32600);
+        assert_eq!(setup.post("{\"jsonrpc\":\"2.0\",\"id\":1}").1, -32600);
         assert_eq!(setup.post("[]").1, -32600);
         // Deep nesting ends no thread's stack.
         assert_eq!(setup.post("[".repeat(1 << 20)).1, -32700);
@@ -114,8 +131,8 @@ fn malformed_json() {
 fn oversize_body() {
     let setup = setup();
     setup.around(2, |wallet| {
-        let (status, code) = setup.post(vec![b' '; (5 << 20) + 1]);
-        assert_eq!((status, code), (413, json!(-32007)));
+        let answer = setup.announce((5 << 20) + 1);
+        assert!(answer.starts_with("HTTP/1.1 413 ") && answer.contains("-32007"), "{answer}");
         let calls: Vec<Value> = (0..3_000)
             .map(|id| json!({"jsonrpc": "2.0", "id": id, "method": "eth_chainId", "params": []}))
             .collect();
