@@ -35,36 +35,17 @@ pub(crate) struct FollowTask {
     pub orders: bool,
 }
 
-impl FollowTask {
-    /// Continues from what the store holds.
-    pub fn new(
-        config: ChainConfig,
-        client: L1Client,
-        follower: Follower,
-        store: Store,
-        engine: Engine,
-        progress: Arc<Progress>,
-        poll_interval: Duration,
-        orders: bool,
-    ) -> Result<Self, NodeError> {
-        let snapshot = store.snapshot()?;
-        let derived = progress::derived(&snapshot)?;
-        let derivation = resume(&config, &snapshot, &derived)?;
-        progress.set_safe(derived.safe);
-        Ok(Self {
-            config,
-            client,
-            follower,
-            derivation,
-            derived,
-            store,
-            engine,
-            progress,
-            poll_interval,
-            orders,
-        })
-    }
+/// Where derivation goes on, by what the store holds.
+pub(crate) fn restore(
+    config: &ChainConfig,
+    store: &Store,
+) -> Result<(Derived, Derivation), NodeError> {
+    let snapshot = store.snapshot()?;
+    let derived = progress::derived(&snapshot)?;
+    Ok((derived, resume(config, &snapshot, &derived)?))
+}
 
+impl FollowTask {
     /// Runs until an error that no waiting mends.
     pub async fn run(mut self) -> Result<(), NodeError> {
         self.reload().await?;

@@ -5,7 +5,7 @@ use crate::{
     chain::L2,
     config::{NodeConfig, Role},
     feed::{self, FeedState},
-    follow::FollowTask,
+    follow::{self, FollowTask},
     post::{self, PostTask},
     progress::{self, Progress},
 };
@@ -232,16 +232,20 @@ fn follow_task(
         parameters.l1_confirmations,
         progress::l1_checkpoints(&store.snapshot()?)?,
     );
-    FollowTask::new(
-        chain.clone(),
-        client.clone(),
+    let (derived, derivation) = follow::restore(chain, store)?;
+    progress.set_safe(derived.safe);
+    Ok(FollowTask {
+        config: chain.clone(),
+        client: client.clone(),
         follower,
-        store.clone(),
-        engine.clone(),
-        progress.clone(),
-        config.poll_interval,
-        !matches!(config.role, Role::Follower),
-    )
+        derivation,
+        derived,
+        store: store.clone(),
+        engine: engine.clone(),
+        progress: progress.clone(),
+        poll_interval: config.poll_interval,
+        orders: !matches!(config.role, Role::Follower),
+    })
 }
 
 fn post_task(

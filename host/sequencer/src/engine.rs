@@ -117,7 +117,7 @@ pub(crate) enum Command {
     CaughtUp,
     /// Unix time up to which L1 is known.
     L1Seen(u64),
-    Sequence(Option<Sequencing>),
+    Sequence(Option<Box<Sequencing>>),
     Stop,
 }
 
@@ -267,7 +267,7 @@ impl Engine {
 
     /// Starts or stops ordering.
     pub fn sequence(&self, sequencing: Option<Sequencing>) -> Result<(), EngineError> {
-        self.send(Command::Sequence(sequencing))
+        self.send(Command::Sequence(sequencing.map(Box::new)))
     }
 
     pub fn live(&self) -> &Live {

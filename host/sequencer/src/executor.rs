@@ -197,7 +197,7 @@ impl Executor {
             }
             Command::CaughtUp => self.caught_up()?,
             Command::L1Seen(timestamp) => self.l1_seen = self.l1_seen.max(timestamp),
-            Command::Sequence(sequencing) => self.set_sequencing(sequencing)?,
+            Command::Sequence(sequencing) => self.set_sequencing(sequencing.map(|s| *s))?,
             Command::Stop => {}
         }
         Ok(())

@@ -241,11 +241,11 @@ fn read_entry(bytes: &[u8], at: usize) -> Option<(Entry, usize)> {
         return None;
     }
     let (tag, rest) = body.split_first()?;
-    let entry = match tag {
-        &OPEN => Entry::Open(serde_json::from_slice(rest).ok()?),
-        &GROUP => Entry::Group(split_list(rest)?),
-        &SEAL => Entry::Seal,
-        &REQUEUE => Entry::Requeue(split_list(rest)?),
+    let entry = match *tag {
+        OPEN => Entry::Open(serde_json::from_slice(rest).ok()?),
+        GROUP => Entry::Group(split_list(rest)?),
+        SEAL => Entry::Seal,
+        REQUEUE => Entry::Requeue(split_list(rest)?),
         _ => return None,
     };
     Some((entry, at + HEADER + len))

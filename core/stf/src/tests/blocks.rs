@@ -23,7 +23,6 @@ fn genesis_state_is_what_another_trie_computes() {
             balance: U256::ZERO,
             storage_root: storage_root_unhashed(slots),
             code_hash: keccak256(code),
-            ..Default::default()
         };
         (*address, account)
     };
@@ -113,7 +112,7 @@ fn base_fee_follows_the_gas_of_the_second() {
     let mut chain = Chain::new();
     chain.fund();
     let mut fee = chain.head.base_fee_per_gas.unwrap();
-    let mut nonce = 1;
+    let nonce = 1;
     let gas_limit = TX_GAS_LIMIT_CAP;
     let burn = |nonce| {
         let value = U256::ZERO;
@@ -122,11 +121,10 @@ fn base_fee_follows_the_gas_of_the_second() {
             TxEip1559 { to: TxKind::Call(contract(3)), gas_limit, value, ..transfer(nonce) },
         )
     };
-    for _ in 0..40 {
+    for nonce in nonce..nonce + 40 {
         let attributes = chain.attributes(0);
         let transactions = vec![burn(nonce)];
         chain.apply(&BlockInput { attributes, forced: vec![], transactions }).unwrap();
-        nonce += 1;
     }
     // The second's first block drained what came before; each one after it adds its parent's gas.
     let next = chain.open(0);
