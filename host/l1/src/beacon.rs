@@ -2,7 +2,6 @@
 
 use crate::error::L1Error;
 use crate::transport::{BodyError, read_body, retry};
-use alloy_eips::eip4844::env_settings::EnvKzgSettings;
 use alloy_eips::eip4844::{Blob, kzg_to_versioned_hash};
 use alloy_primitives::B256;
 use reqwest::{Client, StatusCode};
@@ -196,9 +195,14 @@ async fn match_blobs(
     task.await.expect("hashing blobs does not panic and is not cancelled")
 }
 
+/// The ceremony's settings. The first call in a process decides on tables: they would only make cell proofs faster, at 100 MB.
+pub(crate) fn kzg() -> &'static c_kzg::KzgSettings {
+    c_kzg::ethereum_kzg_settings(0)
+}
+
 /// EIP-4844 versioned hash of the blob's KZG commitment. Fails where a field element is not below the modulus.
 pub fn versioned_hash(blob: &Blob) -> Result<B256, c_kzg::Error> {
     let blob = c_kzg::Blob::from_bytes(blob.as_slice())?;
-    let commitment = EnvKzgSettings::Default.get().blob_to_kzg_commitment(&blob)?;
+    let commitment = kzg().blob_to_kzg_commitment(&blob)?;
     Ok(kzg_to_versioned_hash(commitment.as_slice()))
 }

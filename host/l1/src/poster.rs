@@ -1,5 +1,6 @@
 //! Batches to the Inbox.
 
+use crate::beacon::kzg;
 use crate::client::L1Client;
 use crate::contracts::Inbox;
 use crate::error::{L1Error, Revert};
@@ -71,10 +72,11 @@ impl Poster {
             }
             BatchBody::Blobs(blobs) => {
                 // Cell proofs take a fraction of a second a blob.
-                let sidecar =
-                    spawn_blocking(move || BlobTransactionSidecarEip7594::try_from_blobs(blobs))
-                        .await
-                        .expect("proving blobs does not panic and is not cancelled")?;
+                let sidecar = spawn_blocking(move || {
+                    BlobTransactionSidecarEip7594::try_from_blobs_with_settings(blobs, kzg())
+                })
+                .await
+                .expect("proving blobs does not panic and is not cancelled")?;
                 (Inbox::submitCall { forcedUpTo: forced }.abi_encode(), Some(Box::new(sidecar)))
             }
         };

@@ -74,7 +74,9 @@ impl RpcError {
             Self::Params(error) => error.code(),
             Self::BadRequest(_) | Self::Rejected(Rejected::Malformed) => INVALID_PARAMS_CODE,
             Self::Store(StoreError::Pruned { .. } | StoreError::UnknownBlock(_)) => SERVER_ERROR,
-            Self::Store(_) | Self::Cancelled => INTERNAL_ERROR_CODE,
+            Self::Store(_) | Self::Cancelled | Self::Rejected(Rejected::Internal) => {
+                INTERNAL_ERROR_CODE
+            }
             Self::Reverted(_) => EXECUTION_ERROR,
             Self::Rejected(Rejected::Backlog) => LIMIT_EXCEEDED,
             Self::Rejected(Rejected::StaleL1 | Rejected::NotLeader | Rejected::Stopping) => {

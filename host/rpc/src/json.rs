@@ -29,9 +29,11 @@ impl Block {
         } else {
             BlockTransactions::Hashes(self.transactions.iter().map(|tx| tx.hash).collect())
         };
-        let encoded = |tx: &Arc<Executed>| tx.transaction.transaction.encode_2718_len();
-        let size = alloy_rlp::Encodable::length(&self.header)
-            + self.transactions.iter().map(encoded).sum::<usize>();
+        let encoded = |tx: &Arc<Executed>| tx.transaction.transaction.network_len();
+        let transactions_len = self.transactions.iter().map(encoded).sum::<usize>();
+        // Header, transactions, ommers and withdrawals; the last two are empty lists.
+        let content = alloy_rlp::Encodable::length(&self.header) + list_len(transactions_len) + 2;
+        let size = list_len(content);
         let header = HeaderJson {
             hash: self.hash,
             inner: self.header.clone(),
@@ -194,6 +196,11 @@ pub(crate) fn logs(executed: &Executed, block_hash: B256) -> impl Iterator<Item 
         log_index: Some(index),
         removed: false,
     })
+}
+
+/// Length of an RLP list with a payload of `content` bytes.
+fn list_len(content: usize) -> usize {
+    content + alloy_rlp::length_of_length(content)
 }
 
 /// A promise as JSON (spec/promise.md).
