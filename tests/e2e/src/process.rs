@@ -71,9 +71,15 @@ impl Process {
     /// What `Ctrl-C` and a service manager do. Panics if it takes longer than `limit`.
     pub fn interrupt(&mut self, limit: Duration) -> ExitStatus {
         self.disarm();
-        let sent = Command::new("kill").args(["-INT", &self.pid().to_string()]).status();
-        assert!(sent.expect("kill runs").success());
+        self.signal("INT");
         eventually("a stop after SIGINT", limit, || self.exited())
+    }
+
+    /// Sends a signal by its name without `SIG`.
+    pub fn signal(&self, name: &str) {
+        let sent =
+            Command::new("kill").args([&format!("-{name}"), &self.pid().to_string()]).status();
+        assert!(sent.expect("kill runs").success());
     }
 
     /// A process id may be given to somebody else once the child is gone.

@@ -129,3 +129,37 @@ fn the_chain_goes_on_without_its_leader() {
         carrier.rpc.call("eth_sendRawTransaction", json!([wallet.transfer(nonce + 1, to, ETHER)]));
     assert_eq!(refused.expect_err("the leader orders again").refusal().0, -32002);
 }
+
+#[test]
+fn a_leader_that_stalls_keeps_what_it_acknowledged() {
+    let setup = Setup::new();
+    let seed = seed();
+    let wallet = setup.dev.wallet(seed, 1);
+    let carrier_options = NodeOptions { post_when_silent: Some(CARRIER), ..NodeOptions::default() };
+    let carrier = setup.node("carrier", &carrier_options);
+    setup.dev.everything_safe();
+
+    // Acknowledged but not posted when the leader freezes; then L1 gets blocks that it knows nothing of.
+    let to = Address::repeat_byte(0xe0);
+    let receipts: Vec<_> =
+        (0..5).map(|n| setup.dev.send(&wallet.transfer(n, to, U256::ONE))).collect();
+    setup.dev.process.signal("STOP");
+    let deposited = Address::repeat_byte(0xe1);
+    assert_eq!(setup.dev.deposit(USER, ETHER, ether_to(deposited))["status"], "0x1");
+    setup.anvil.pass(61);
+    has_ether("the deposit, carried on", &carrier.rpc, deposited);
+
+    setup.dev.process.signal("CONT");
+    has_ether("the leader knows", &setup.dev.rpc, deposited);
+    for receipt in &receipts {
+        let hash = receipt["transactionHash"].as_str().expect("a hash");
+        eventually("an acknowledged transaction is safe", seconds(40), || {
+            let status = setup.dev.rpc.get_result("annex_transactionStatus", json!([hash]));
+            (status["stage"] == "safe").then_some(())
+        });
+    }
+    assert_eq!(balance(&setup.dev.rpc, to), U256::from(5));
+    setup.dev.everything_safe();
+    carrier.agrees_with(&setup.dev.rpc);
+    assert!(!setup.dev.inbox(Inbox::openPeriodCall {}));
+}
