@@ -33,6 +33,9 @@ pub struct Options {
     no_criterion: bool,
 }
 
+/// Gas of a second, in Anvil's blocks of a second as in Annex's 32 blocks of 30M.
+const GAS_PER_SECOND: &str = "960000000";
+
 /// A node we started. It ends with us, also when a measurement fails.
 struct Node {
     name: &'static str,
@@ -64,11 +67,17 @@ pub fn run(options: &Options) -> Result {
     std::fs::create_dir_all(&data).map_err(|source| Error::File { path: data.clone(), source })?;
     println!("machine: {}", machine());
 
-    let nodes = [start_annex(&annex, &data)?, start_anvil(&data)?];
+    // Anvil answers soonest when it mines each transaction at once, and takes most when it mines at an interval.
+    let interval = ["--block-time", "1", "--gas-limit", GAS_PER_SECOND];
+    let chain = start_annex(&annex, &data)?;
+    let (automine, mining) =
+        (start_anvil("anvil", &[], &data)?, start_anvil("anvil-interval", &interval, &data)?);
     let mut figures = [Figures::default(), Figures::default()];
     for round in 1..=options.rounds {
-        for (node, figures) in nodes.iter().zip(&mut figures) {
-            measure(&annex, node, options, figures)?;
+        for ((node, loaded), figures) in
+            [(&chain, &chain), (&automine, &mining)].into_iter().zip(&mut figures)
+        {
+            measure(&annex, node, loaded, options, figures)?;
             println!(
                 "round {round} {:<6} p50 {:>8.0} us, p99 {:>8.0} us, {:>8.0} tx/s",
                 node.name,
@@ -78,7 +87,7 @@ pub fn run(options: &Options) -> Result {
             );
         }
     }
-    drop(nodes);
+    drop((chain, automine, mining));
     std::fs::remove_dir_all(&data).map_err(|source| Error::File { path: data.clone(), source })?;
     compare(&figures);
     if options.no_criterion {
@@ -118,7 +127,7 @@ fn start_annex(annex: &Path, data: &Path) -> Result<Node> {
     start("annex", command, port, data)
 }
 
-fn start_anvil(data: &Path) -> Result<Node> {
+fn start_anvil(name: &'static str, options: &[&str], data: &Path) -> Result<Node> {
     let port = free_port()?;
     let mut installed = ANVIL_PLACES
         .iter()
@@ -126,7 +135,8 @@ fn start_anvil(data: &Path) -> Result<Node> {
         .filter(|path| path.exists());
     let mut command = Command::new(installed.next().unwrap_or_else(|| PathBuf::from("anvil")));
     command.args(["--port", &port.to_string(), "--hardfork", "osaka", "--enable-tx-gas-limit"]);
-    start("anvil", command, port, data)
+    command.args(options);
+    start(name, command, port, data)
 }
 
 fn start(name: &'static str, mut command: Command, port: u16, data: &Path) -> Result<Node> {
@@ -169,13 +179,19 @@ fn answers(port: u16) -> bool {
     ask().is_ok_and(|answer| answer.contains("\"result\""))
 }
 
-fn measure(annex: &Path, node: &Node, options: &Options, figures: &mut Figures) -> Result {
+fn measure(
+    annex: &Path,
+    node: &Node,
+    loaded: &Node,
+    options: &Options,
+    figures: &mut Figures,
+) -> Result {
     let (count, seconds) = (options.count.to_string(), options.seconds.to_string());
     let latency = ["bench", "latency", "--rpc", &node.url, "--count", &count, "--json"];
     let line = json_line(annex, &latency)?;
     figures.p50_us.push(figure(&line, "p50_us")?);
     figures.p99_us.push(figure(&line, "p99_us")?);
-    let throughput = ["bench", "throughput", "--rpc", &node.url, "--seconds", &seconds, "--json"];
+    let throughput = ["bench", "throughput", "--rpc", &loaded.url, "--seconds", &seconds, "--json"];
     figures.tps.push(figure(&json_line(annex, &throughput)?, "tps")?);
     Ok(())
 }
