@@ -53,43 +53,58 @@ pub fn apply_changes<S: NodeSource>(
     changes: &StateChanges,
 ) -> Result<StateUpdate, TrieError<S::Error>> {
     let with_storage = changes.storage.keys().filter(|a| !changes.accounts.contains_key(*a));
-    let addresses = changes.accounts.keys().chain(with_storage);
-    let mut order: Vec<(B256, Address)> = addresses.map(|a| (keccak256(a), *a)).collect();
-    order.sort_unstable();
-    let keys: Vec<B256> = order.iter().map(|(key, _)| *key).collect();
+    let targets = changes.accounts.iter().map(|(address, info)| (*address, Some(info)));
+    let mut targets: Vec<Target<'_>> = targets
+        .chain(with_storage.map(|address| (*address, None)))
+        .map(|(address, info)| Target { key: keccak256(address), address, info, new: None })
+        .collect();
+    targets.sort_unstable_by_key(|target| target.key);
+    let keys: Vec<B256> = targets.iter().map(|target| target.key).collect();
 
     let mut update = StateUpdate::default();
     let mut state_nodes = Vec::new();
     let resolve = |i: usize, old: Option<&[u8]>| {
-        let (owner, address) = order[i];
-        let old = old.map(|value| decode_account(value, owner)).transpose()?;
-        let new = apply_account(source, owner, address, old, changes, &mut update.nodes)?;
-        update.accounts.insert(address, new);
-        Ok(new.map(alloy_rlp::encode))
+        let target = &mut targets[i];
+        let old = old.map(|value| decode_account(value, target.key)).transpose()?;
+        target.new = apply_account(source, target, old, &changes.storage, &mut update.nodes)?;
+        Ok(target.new.map(alloy_rlp::encode))
     };
     let root = Trie::new(source, None, root).update(&keys, resolve, &mut state_nodes)?;
     update.nodes.append(&mut state_nodes);
     update.root = root;
+    // The map is built in one go from what is sorted.
+    targets.sort_unstable_by_key(|target| target.address);
+    update.accounts = targets.into_iter().map(|target| (target.address, target.new)).collect();
     Ok(update)
+}
+
+/// An account that changes.
+struct Target<'a> {
+    /// `keccak(address)`.
+    key: B256,
+    address: Address,
+    /// `None` if only its storage changes.
+    info: Option<&'a Option<AccountInfo>>,
+    /// As it is after the changes.
+    new: Option<Account>,
 }
 
 fn apply_account<S: NodeSource>(
     source: &S,
-    owner: B256,
-    address: Address,
+    target: &Target<'_>,
     old: Option<Account>,
-    changes: &StateChanges,
+    storage: &BTreeMap<Address, BTreeMap<U256, U256>>,
     nodes: &mut Vec<NodeChange>,
 ) -> Result<Option<Account>, TrieError<S::Error>> {
-    let info = match (changes.accounts.get(&address), old) {
+    let info = match (target.info, old) {
         (Some(Some(info)), _) if !info.is_empty() => *info,
         (Some(_), _) => return Ok(None),
         (None, Some(old)) => old.info(),
-        (None, None) => return Err(TrieError::StorageWithoutAccount(address)),
+        (None, None) => return Err(TrieError::StorageWithoutAccount(target.address)),
     };
     let mut storage_root = old.map_or(EMPTY_ROOT, |account| account.storage_root);
-    if let Some(slots) = changes.storage.get(&address) {
-        storage_root = update_storage(source, owner, storage_root, slots, nodes)?;
+    if let Some(slots) = storage.get(&target.address) {
+        storage_root = update_storage(source, target.key, storage_root, slots, nodes)?;
     }
     let AccountInfo { nonce, balance, code_hash } = info;
     Ok(Some(Account { nonce, balance, storage_root, code_hash }))

@@ -52,21 +52,37 @@ pub(crate) fn item_hash(item: &[u8]) -> Option<B256> {
 }
 
 /// Byte ranges of a branch's sixteen children.
-#[derive(Clone, Copy)]
 pub(crate) struct Branch {
     starts: [u16; 17],
+    /// Bit `n` is set if there is a child at nibble `n`.
+    children: u16,
 }
 
+/// The items of a branch without children, as [`Branch::EMPTY`] finds them.
+pub(crate) const EMPTY_CHILDREN: [u8; 16] = [EMPTY_STRING; 16];
+
 impl Branch {
+    /// No children, in [`EMPTY_CHILDREN`].
+    pub(crate) const EMPTY: Self =
+        Self { starts: [0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15, 16], children: 0 };
+
     pub(crate) fn item(&self, nibble: u8) -> Range<usize> {
-        let n = nibble as usize;
-        self.starts[n] as usize..self.starts[n + 1] as usize
+        self.items(nibble, nibble + 1)
+    }
+
+    /// The items from nibble `from` until nibble `to` (at most 16).
+    pub(crate) fn items(&self, from: u8, to: u8) -> Range<usize> {
+        self.starts[from as usize] as usize..self.starts[to as usize] as usize
+    }
+
+    /// Bit `n` is set if there is a child at nibble `n`.
+    pub(crate) fn children(&self) -> u16 {
+        self.children
     }
 
     /// The child's item, `None` if there is no child.
     pub(crate) fn child<'a>(&self, raw: &'a [u8], nibble: u8) -> Option<&'a [u8]> {
-        let item = &raw[self.item(nibble)];
-        (item != [EMPTY_STRING]).then_some(item)
+        (self.children >> nibble & 1 == 1).then(|| &raw[self.item(nibble)])
     }
 }
 
@@ -91,39 +107,28 @@ pub(crate) fn parse(raw: &[u8], path: &Nibbles) -> Option<Node> {
     if !list || total != raw.len() || total > u16::MAX as usize {
         return None;
     }
-    let mut starts = [0_u16; 18];
-    let (mut at, mut count) = (header, 0);
-    while at < total {
-        if count == 17 {
-            return None;
-        }
-        starts[count] = at as u16;
-        at += match raw[at] {
-            // What a branch is made of.
-            EMPTY_STRING => 1,
-            HASH_ITEM if total - at >= 33 => 33,
-            _ => item_bounds(&raw[at..])?.1,
-        };
-        count += 1;
-    }
-    starts[count] = total as u16;
-    match count {
-        17 => parse_branch(raw, starts, path),
-        2 => parse_short(raw, header..starts[1] as usize, starts[1] as usize..total, path),
-        _ => None,
-    }
+    // Either rejects the other's nodes at the first or second item.
+    let branch = parse_branch(raw, header, path).map(Node::Branch);
+    branch.or_else(|| parse_short(raw, header, path))
 }
 
-fn parse_branch(raw: &[u8], starts: [u16; 18], path: &Nibbles) -> Option<Node> {
-    // Keys have one length, so a branch holds no value.
-    if path.len() >= KEY_NIBBLES || raw[starts[16] as usize..] != [EMPTY_STRING] {
-        return None;
+fn parse_branch(raw: &[u8], header: usize, path: &Nibbles) -> Option<Branch> {
+    let mut branch = Branch { starts: [0; 17], children: 0 };
+    let mut at = header;
+    for n in 0..16 {
+        branch.starts[n] = at as u16;
+        let rest = &raw[at..];
+        let len = match *rest.first()? {
+            EMPTY_STRING => 1,
+            HASH_ITEM if rest.len() >= 33 => 33,
+            _ => item_bounds(rest).map(|(_, len, _)| len).filter(|len| is_child(&rest[..*len]))?,
+        };
+        branch.children |= u16::from(len > 1 || rest[0] != EMPTY_STRING) << n;
+        at += len;
     }
-    let mut children = [0; 17];
-    children.copy_from_slice(&starts[..17]);
-    let branch = Branch { starts: children };
-    let fits = |n| branch.child(raw, n).is_none_or(is_child);
-    (0..16).all(fits).then_some(Node::Branch(branch))
+    branch.starts[16] = at as u16;
+    // Keys have one length, so a branch holds no value.
+    (path.len() < KEY_NIBBLES && raw[at..] == [EMPTY_STRING]).then_some(branch)
 }
 
 fn is_child(item: &[u8]) -> bool {
@@ -134,13 +139,14 @@ fn is_child(item: &[u8]) -> bool {
     }
 }
 
-fn parse_short(
-    raw: &[u8],
-    key: Range<usize>,
-    second: Range<usize>,
-    path: &Nibbles,
-) -> Option<Node> {
-    let (header, _, list) = item_bounds(&raw[key.clone()])?;
+fn parse_short(raw: &[u8], start: usize, path: &Nibbles) -> Option<Node> {
+    let (header, len, list) = item_bounds(&raw[start..])?;
+    let key = start..start + len;
+    let (second_header, len, second_list) = item_bounds(&raw[key.end..])?;
+    let second = key.end..key.end + len;
+    if second.end != raw.len() {
+        return None;
+    }
     let compact = &raw[key.start + header..key.end];
     let (&flags, rest) = compact.split_first()?;
     let odd = flags & 0x10 != 0;
@@ -152,20 +158,22 @@ fn parse_short(
     if odd {
         full.push(flags & 0x0f);
     }
-    full.extend(&Nibbles::unpack(rest));
     if flags & 0x20 == 0 {
+        full.extend(&Nibbles::unpack(rest));
         // An extension is not empty, and leaves a nibble for the branch below it.
         let fits = full.len() > path.len() && full.len() < KEY_NIBBLES;
         return (fits && is_child(&raw[second.clone()]))
             .then_some(Node::Extension { path: full, child: second });
     }
-    let (header, _, list) = item_bounds(&raw[second.clone()])?;
-    let value = second.start + header..second.end;
-    if list || full.len() != KEY_NIBBLES || value.is_empty() {
+    let value = second.start + second_header..second.end;
+    if second_list || length != KEY_NIBBLES || value.is_empty() {
         return None;
     }
+    // The rest is whole bytes, so what comes before it is, too.
     let mut key = B256::ZERO;
-    full.pack_to(key.as_mut_slice());
+    let (before, after) = key.split_at_mut(KEY_NIBBLES / 2 - rest.len());
+    full.pack_to(before);
+    after.copy_from_slice(rest);
     Some(Node::Leaf { key, value })
 }
 

@@ -3,8 +3,8 @@ use alloy_trie::Nibbles;
 
 use crate::EMPTY_ROOT;
 use crate::node::{
-    BranchEncoder, Child, KEY_NIBBLES, Node, encode_extension, encode_leaf, item_hash, nibble,
-    parse, prefix,
+    Branch, BranchEncoder, Child, EMPTY_CHILDREN, KEY_NIBBLES, Node, encode_extension, encode_leaf,
+    item_hash, nibble, parse, prefix,
 };
 
 /// Where trie nodes and contract codes come from: the store, or a witness.
@@ -140,27 +140,23 @@ impl<'a, S: NodeSource> Trie<'a, S> {
         F: FnMut(usize, Option<&[u8]>) -> Result<Option<Vec<u8>>, TrieError<S::Error>>,
     {
         debug_assert!(keys.is_sorted_by(|a, b| a < b));
+        let start = out.len();
+        // In a trie of millions, a key that changes writes about four nodes.
+        out.reserve(keys.len() * 4);
         let mut updater = Updater {
             trie: Trie { source: self.source, owner: self.owner, root: self.root },
             keys,
             resolve,
-            out: Vec::with_capacity(keys.len() * 3),
+            out,
+            pending: Vec::new(),
             branch_buffer: Vec::with_capacity(17 * 33 + 3),
             short_buffer: Vec::with_capacity(160),
         };
-        let Some(built) = updater.update_root()? else {
+        let Some(change) = updater.update_root()? else {
             return Ok(self.root);
         };
-        let root = updater.finish_root(&built);
-        let mut changes = updater.out;
-        // Of several changes at one path the last stands; the sort is stable.
-        changes.sort_by_key(|change| change.path);
-        for i in 0..changes.len() {
-            if changes.get(i + 1).is_none_or(|next| next.path != changes[i].path) {
-                let node = changes[i].node.take();
-                out.push(NodeChange { owner: self.owner, path: changes[i].path, node });
-            }
-        }
+        let root = updater.finish_root(&change);
+        sort_changes(out, start);
         Ok(root)
     }
 
@@ -188,11 +184,18 @@ enum Built {
     },
 }
 
-enum Slot {
-    Empty,
-    /// As it was in the old branch.
-    Kept,
-    New(Built),
+/// What becomes of a node.
+struct Change {
+    built: Built,
+    /// Where in the list of node changes the old node stands, if it was stored: what is written at
+    /// its path goes there.
+    place: Option<usize>,
+}
+
+/// A new child of a branch under construction.
+struct Pending {
+    nibble: u8,
+    change: Change,
 }
 
 type Entry = (B256, Vec<u8>);
@@ -201,7 +204,10 @@ struct Updater<'a, S, F> {
     trie: Trie<'a, S>,
     keys: &'a [B256],
     resolve: F,
-    out: Vec<NodeChange>,
+    out: &'a mut Vec<NodeChange>,
+    /// New children of the branches under construction, the innermost one's last; each branch's
+    /// by nibble.
+    pending: Vec<Pending>,
     branch_buffer: Vec<u8>,
     short_buffer: Vec<u8>,
 }
@@ -211,7 +217,7 @@ where
     S: NodeSource,
     F: FnMut(usize, Option<&[u8]>) -> Result<Option<Vec<u8>>, TrieError<S::Error>>,
 {
-    fn update_root(&mut self) -> Result<Option<Built>, TrieError<S::Error>> {
+    fn update_root(&mut self) -> Result<Option<Change>, TrieError<S::Error>> {
         let range = 0..self.keys.len();
         if range.is_empty() {
             return Ok(None);
@@ -225,29 +231,36 @@ where
     }
 
     /// Encodes what stands at the root, which is stored however short it is.
-    fn finish_root(&mut self, built: &Built) -> B256 {
-        let rlp = match built {
+    fn finish_root(&mut self, change: &Change) -> B256 {
+        let rlp = match &change.built {
             Built::Empty => return EMPTY_ROOT,
             Built::Branch { path, child } if path.is_empty() => match child.hash() {
                 Some(hash) => return hash,
-                None => Bytes::copy_from_slice(child.item()),
+                None => child.item(),
             },
             Built::Branch { path, child } => {
                 encode_extension(&mut self.short_buffer, path, 0, child);
-                Bytes::copy_from_slice(&self.short_buffer)
+                &self.short_buffer
             }
             Built::Leaf { key, value } => {
                 encode_leaf(&mut self.short_buffer, key, 0, value);
-                Bytes::copy_from_slice(&self.short_buffer)
+                &self.short_buffer
             }
         };
-        let hash = keccak256(&rlp);
-        self.push(Nibbles::new(), Some(rlp));
+        let (hash, rlp) = (keccak256(rlp), Bytes::copy_from_slice(rlp));
+        self.write(Nibbles::new(), change.place, rlp);
         hash
     }
 
     fn push(&mut self, path: Nibbles, node: Option<Bytes>) {
         self.out.push(NodeChange { owner: self.trie.owner, path, node });
+    }
+
+    fn write(&mut self, path: Nibbles, place: Option<usize>, node: Bytes) {
+        match place {
+            Some(place) => self.out[place].node = Some(node),
+            None => self.push(path, Some(node)),
+        }
     }
 
     /// Updates the subtrie whose node `raw` is at `path` with the changes of `keys[range]`, all of
@@ -258,14 +271,15 @@ where
         stored: bool,
         path: Nibbles,
         range: core::ops::Range<usize>,
-    ) -> Result<Option<Built>, TrieError<S::Error>> {
+    ) -> Result<Option<Change>, TrieError<S::Error>> {
         let mark = self.out.len();
+        let place = stored.then_some(mark);
         if stored {
             // Stands unless something is written here later.
             self.push(path, None);
         }
         let result = match self.trie.parse(raw, &path)? {
-            Node::Branch(branch) => self.update_branch(raw, branch, path, range),
+            Node::Branch(branch) => self.update_branch(raw, &branch, place, path, range),
             Node::Extension { path: below, child } => {
                 self.update_extension(raw, child, path, below, range)
             }
@@ -274,21 +288,19 @@ where
         if result.is_none() {
             self.out.truncate(mark);
         }
-        Ok(result)
+        Ok(result.map(|built| Change { built, place }))
     }
 
     fn update_branch(
         &mut self,
         raw: &Bytes,
-        branch: crate::node::Branch,
+        branch: &Branch,
+        place: Option<usize>,
         path: Nibbles,
         range: core::ops::Range<usize>,
     ) -> Result<Option<Built>, TrieError<S::Error>> {
         let depth = path.len();
-        let mut slots: [Slot; 16] = core::array::from_fn(|n| {
-            if branch.child(raw, n as u8).is_some() { Slot::Kept } else { Slot::Empty }
-        });
-        let mut changed = false;
+        let base = self.pending.len();
         let mut start = range.start;
         while start < range.end {
             let next = nibble(&self.keys[start], depth);
@@ -307,16 +319,13 @@ where
                     self.update_node(&node, hash.is_some(), below, start..end)?
                 }
             };
-            if let Some(built) = result {
-                slots[next as usize] = Slot::New(built);
-                changed = true;
-            }
+            self.pending.extend(result.map(|change| Pending { nibble: next, change }));
             start = end;
         }
-        if !changed {
+        if self.pending.len() == base {
             return Ok(None);
         }
-        self.make_branch(path, slots, Some((raw, branch))).map(Some)
+        self.make_branch(path, base, raw, branch, place).map(Some)
     }
 
     fn update_extension(
@@ -346,7 +355,7 @@ where
         let existing = match result {
             None if entries.is_empty() => return Ok(None),
             None => Built::Branch { path: below, child: Child::from_item(item) },
-            Some(built) => built,
+            Some(change) => change.built,
         };
         self.insert(path.len(), existing, &mut entries).map(Some)
     }
@@ -394,12 +403,13 @@ where
         &mut self,
         path: &Nibbles,
         range: core::ops::Range<usize>,
-    ) -> Result<Option<Built>, TrieError<S::Error>> {
+    ) -> Result<Option<Change>, TrieError<S::Error>> {
         let mut entries = self.resolve_absent(range)?;
         if entries.is_empty() {
             return Ok(None);
         }
-        self.insert(path.len(), Built::Empty, &mut entries).map(Some)
+        let built = self.insert(path.len(), Built::Empty, &mut entries)?;
+        Ok(Some(Change { built, place: None }))
     }
 
     /// Adds sorted entries to a subtrie that starts at `depth`. None of them is in it, nor below
@@ -434,61 +444,78 @@ where
             // A source that put a branch's entries beside it.
             return Err(TrieError::Malformed { owner: self.trie.owner, path });
         };
-        let mut slots: [Slot; 16] = core::array::from_fn(|_| Slot::Empty);
+        let base = self.pending.len();
         let mut existing = Some(existing);
         let mut rest = entries;
         while let Some((key, _)) = rest.first() {
             let next = nibble(key, split);
             let end = rest.partition_point(|(key, _)| nibble(key, split) == next);
             let (group, tail) = rest.split_at_mut(end);
+            if next > own {
+                self.await_child(own, existing.take());
+            }
             let inner = if next == own { existing.take() } else { None };
             let built = self.insert(split + 1, inner.unwrap_or(Built::Empty), group)?;
-            slots[next as usize] = Slot::New(built);
+            self.await_child(next, Some(built));
             rest = tail;
         }
-        if let Some(existing) = existing {
-            slots[own as usize] = Slot::New(existing);
-        }
-        self.make_branch(path, slots, None)
+        self.await_child(own, existing);
+        self.make_branch(path, base, &EMPTY_CHILDREN, &Branch::EMPTY, None)
     }
 
-    /// The branch at `path` with these children, or what is left when fewer than two remain.
+    fn await_child(&mut self, nibble: u8, built: Option<Built>) {
+        let change = built.map(|built| Change { built, place: None });
+        self.pending.extend(change.map(|change| Pending { nibble, change }));
+    }
+
+    /// The branch at `path` with the children of `old` (in `raw`), those pending from `base` in
+    /// place of its own; or what is left when fewer than two remain.
     fn make_branch(
         &mut self,
         path: Nibbles,
-        slots: [Slot; 16],
-        old: Option<(&Bytes, crate::node::Branch)>,
+        base: usize,
+        raw: &[u8],
+        old: &Branch,
+        place: Option<usize>,
     ) -> Result<Built, TrieError<S::Error>> {
-        let occupied = |slot: &Slot| !matches!(slot, Slot::Empty | Slot::New(Built::Empty));
-        let count = slots.iter().filter(|slot| occupied(slot)).count();
-        if count < 2 {
-            let found = slots.into_iter().enumerate().find(|(_, slot)| occupied(slot));
-            return match (found, old) {
-                (Some((_, Slot::New(built))), _) => Ok(built),
-                (Some((n, _)), Some((raw, branch))) => self.collapse(path, n as u8, raw, branch),
-                _ => Ok(Built::Empty),
+        let pending = &self.pending[base..];
+        let bit = |set: fn(&Built) -> bool| {
+            let of = move |p: &Pending| u16::from(set(&p.change.built)) << p.nibble;
+            pending.iter().map(of).fold(0, |mask, bit| mask | bit)
+        };
+        let built = bit(|built| !matches!(built, Built::Empty));
+        let kept = old.children() & !bit(|_| true);
+        if (built | kept).count_ones() < 2 {
+            let mut left = self.pending.drain(base..).map(|pending| pending.change.built);
+            return match left.find(|built| !matches!(built, Built::Empty)) {
+                Some(built) => Ok(built),
+                None if kept == 0 => Ok(Built::Empty),
+                None => {
+                    drop(left);
+                    self.collapse(path, kept.trailing_zeros() as u8, raw, old)
+                }
             };
         }
         let mut encoder = BranchEncoder::new(core::mem::take(&mut self.branch_buffer));
-        for (n, slot) in slots.into_iter().enumerate() {
-            match (slot, old) {
-                (Slot::New(built), _) => {
-                    let mut below = path;
-                    below.push(n as u8);
-                    match self.finish(below, built) {
-                        Some(child) => encoder.push(child.item()),
-                        None => encoder.push_empty(),
-                    }
-                }
-                (Slot::Kept, Some((raw, branch))) => encoder.push(&raw[branch.item(n as u8)]),
-                (Slot::Empty | Slot::Kept, _) => encoder.push_empty(),
+        let mut next = 0;
+        for i in base..self.pending.len() {
+            let nibble = self.pending[i].nibble;
+            encoder.push(&raw[old.items(next, nibble)]);
+            let mut below = path;
+            below.push(nibble);
+            match self.finish(below, i) {
+                Some(child) => encoder.push(child.item()),
+                None => encoder.push_empty(),
             }
+            next = nibble + 1;
         }
+        self.pending.truncate(base);
+        encoder.push(&raw[old.items(next, 16)]);
         let (buffer, start) = encoder.finish();
         let rlp = &buffer[start..];
         let child = Child::of_rlp(rlp);
         if rlp.len() >= 32 {
-            self.push(path, Some(Bytes::copy_from_slice(rlp)));
+            self.write(path, place, Bytes::copy_from_slice(rlp));
         }
         self.branch_buffer = buffer;
         Ok(Built::Branch { path, child })
@@ -500,15 +527,15 @@ where
         &mut self,
         mut path: Nibbles,
         next: u8,
-        raw: &Bytes,
-        branch: crate::node::Branch,
+        raw: &[u8],
+        branch: &Branch,
     ) -> Result<Built, TrieError<S::Error>> {
         path.push(next);
         let item = branch.item(next);
         let hash = item_hash(&raw[item.clone()]);
         let node = match hash {
             Some(hash) => self.trie.load(&path, hash)?,
-            None => raw.slice(item.clone()),
+            None => Bytes::copy_from_slice(&raw[item.clone()]),
         };
         let built = match self.trie.parse(&node, &path)? {
             Node::Branch(_) => {
@@ -525,24 +552,44 @@ where
         Ok(built)
     }
 
-    /// Writes the node that starts at `path`; returns what its parent holds.
-    fn finish(&mut self, path: Nibbles, built: Built) -> Option<Child> {
+    /// Writes the pending child that starts at `path`; returns what its parent holds.
+    fn finish(&mut self, path: Nibbles, pending: usize) -> Option<Child> {
+        let Change { built, place } = &self.pending[pending].change;
         match built {
             Built::Empty => return None,
-            Built::Branch { path: at, child } if at.len() == path.len() => return Some(child),
+            Built::Branch { path: at, child } if at.len() == path.len() => return Some(*child),
             Built::Branch { path: at, child } => {
-                encode_extension(&mut self.short_buffer, &at, path.len(), &child);
+                encode_extension(&mut self.short_buffer, at, path.len(), child);
             }
             Built::Leaf { key, value } => {
                 debug_assert!(path.len() <= KEY_NIBBLES);
-                encode_leaf(&mut self.short_buffer, &key, path.len(), &value);
+                encode_leaf(&mut self.short_buffer, key, path.len(), value);
             }
         }
+        let place = *place;
         let child = Child::of_rlp(&self.short_buffer);
         if self.short_buffer.len() >= 32 {
             let rlp = Bytes::copy_from_slice(&self.short_buffer);
-            self.push(path, Some(rlp));
+            self.write(path, place, rlp);
         }
         Some(child)
     }
+}
+
+/// Sorts the changes from `start` by path. Of several at one path the last stands.
+fn sort_changes(changes: &mut Vec<NodeChange>, start: usize) {
+    let own = &mut changes[start..];
+    // An update that adds or removes no key lists its nodes from the root down, left to right.
+    if own.is_sorted_by(|a, b| a.path < b.path) {
+        return;
+    }
+    own.sort_by_key(|change| change.path);
+    let mut kept = 0;
+    for i in 0..own.len() {
+        if own.get(i + 1).is_none_or(|next| next.path != own[i].path) {
+            own.swap(kept, i);
+            kept += 1;
+        }
+    }
+    changes.truncate(start + kept);
 }
