@@ -18,7 +18,7 @@ use annex_stf::SealedBlock;
 use annex_store::{BlockCommit, Options, Store, StoreError};
 use annex_types::{ChainConfig, block::ExtraDataError, promise};
 use metrics_exporter_prometheus::PrometheusHandle;
-use std::{net::SocketAddr, sync::Arc};
+use std::{net::SocketAddr, sync::Arc, time::Duration};
 use tokio::{sync::watch, task::JoinHandle};
 
 /// Why a node cannot start or go on.
@@ -263,6 +263,13 @@ fn post_task(
         Role::PostWhenSilent(signer) => signer.clone(),
     };
     let limits = SendLimits::default();
+    // A batch that a reorganisation dropped or the market passed by has to be in a block before forced items are due.
+    let in_time = Duration::from_secs(config.deployment.parameters.forced_delay / 2);
+    let limits = SendLimits {
+        resubmit_after: limits.resubmit_after.min(in_time),
+        poll_interval: config.poll_interval,
+        ..limits
+    };
     Some(PostTask {
         poster: Poster::new(client.clone(), signer, chain.inbox, limits),
         client: client.clone(),

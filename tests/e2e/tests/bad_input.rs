@@ -121,9 +121,12 @@ fn malformed_json() {
             let call = json!({"jsonrpc": "2.0", "id": 1, "method": "eth_sendRawTransaction", "params": params});
             assert_eq!(setup.post(call.to_string()).1, -32602, "{params}");
         }
-        for raw in ["0x", "0x02", "0xc0", "0x7e01", "0xffffffff"] {
+        for raw in ["0x", "0x02", "0xc0", "0xffffffff"] {
             setup.refused(&raw.parse().expect("hex"), -32602, "failed to decode transaction");
         }
+        // Deposits come from L1 alone.
+        let deposit = "0x7e01".parse().expect("hex");
+        setup.refused(&deposit, INVALID, "transaction type not supported: 126");
     });
 }
 
@@ -160,11 +163,9 @@ fn bad_signature() {
         setup.refused(&zero, INVALID, "invalid signature");
         let beyond = signed(wallet, |s| Signature::new(U256::MAX, s.s(), s.v()));
         setup.refused(&beyond, INVALID, "invalid signature");
-        // Well-formed, of nobody who has anything.
-        let other = signed(wallet, |s| Signature::new(s.r(), s.s() ^ U256::ONE, s.v()));
-        let error =
-            setup.dev.rpc.call("eth_sendRawTransaction", json!([other])).expect_err("a refusal");
-        assert_eq!(error.refusal().0, INVALID);
+        // Well-formed, but of nobody who has anything.
+        let other = with(&Wallet::fresh(901, setup.seed, 1_004), 0, |_| {});
+        setup.refused(&other, INVALID, "insufficient funds for gas * price + value: have 0 want ");
     });
 }
 

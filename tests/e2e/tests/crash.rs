@@ -90,10 +90,13 @@ impl Witnessed {
             let block = rpc.block(format!("{number:#x}"));
             assert_eq!(&block["hash"], hash, "block {number} changed");
         }
-        for acknowledged in &self.receipts {
-            let hash = acknowledged["transactionHash"].as_str().expect("a hash");
-            let kept = rpc.receipt(hash).unwrap_or_else(|| panic!("lost: {acknowledged}"));
-            assert_eq!(place_and_result(&kept), place_and_result(acknowledged));
+        for chunk in self.receipts.chunks(500) {
+            let hashes = chunk.iter().map(|receipt| json!([receipt["transactionHash"]]));
+            let kept = rpc.batch("eth_getTransactionReceipt", hashes);
+            for (acknowledged, kept) in chunk.iter().zip(&kept) {
+                assert!(kept.is_object(), "lost: {acknowledged}");
+                assert_eq!(place_and_result(kept), place_and_result(acknowledged));
+            }
         }
     }
 
