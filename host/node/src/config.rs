@@ -44,6 +44,8 @@ pub struct NodeConfig {
     pub batch_interval: Duration,
     /// How often L1 is asked for news.
     pub poll_interval: Duration,
+    /// Seconds between L1 blocks, to know how much unposted data L1 can carry in time.
+    pub l1_block_seconds: u64,
     /// `None`: blobs where L1 has them, else calldata.
     pub channel: Option<Channel>,
 }
@@ -65,6 +67,7 @@ impl NodeConfig {
             block_interval: Duration::from_millis(250),
             batch_interval: Duration::from_secs(if development { 2 } else { 60 }),
             poll_interval: Duration::from_millis(if development { 250 } else { 2_000 }),
+            l1_block_seconds: if development { 2 } else { 12 },
             channel: None,
         }
     }

@@ -109,7 +109,12 @@ impl Dev {
             metrics,
         )
         .await?;
-        Ok(Self { l1, node, deployment, l1_url, accounts: dev_accounts()?, resumed })
+        let accounts = dev_accounts()?;
+        let addresses: Vec<Address> = accounts.iter().map(|account| account.address).collect();
+        if !resumed {
+            node.funded(&addresses).await?;
+        }
+        Ok(Self { l1, node, deployment, l1_url, accounts, resumed })
     }
 
     /// Stops the node, then the L1.

@@ -264,3 +264,6 @@ fn breach(promise: &Promise, snapshot: &Snapshot) -> Result<Option<Breach>, Stor
     let kept = leaves.len() == count && promise::root(&leaves) == promise.root;
     Ok((!kept).then_some(Breach::Transactions))
 }
+
+#[cfg(test)]
+mod tests;

@@ -184,7 +184,7 @@ impl FollowTask {
                 self.derivation.applied(&header);
                 self.derived.safe = number;
                 let forced = self.derivation.head().forced_count;
-                self.engine.consumed(forced)?;
+                self.engine.safe(number, forced)?;
                 self.keep(Some((number, step.record)))?;
                 self.progress.set_safe(number);
                 Ok(())

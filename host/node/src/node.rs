@@ -16,7 +16,7 @@ use annex_rpc::{Handle, Reply, Route, ServeError, ServerConfig};
 use annex_sequencer::{Engine, EngineConfig, EngineError, KeyError, PromiseSigner, Sequencing};
 use annex_stf::SealedBlock;
 use annex_store::{BlockCommit, Options, Store, StoreError};
-use annex_types::{ChainConfig, block::ExtraDataError, promise};
+use annex_types::{ChainConfig, batch, block::ExtraDataError, promise};
 use metrics_exporter_prometheus::PrometheusHandle;
 use std::{net::SocketAddr, sync::Arc, time::Duration};
 use tokio::{sync::watch, task::JoinHandle};
@@ -83,6 +83,7 @@ impl Node {
                 block_interval: config.block_interval,
                 durability: config.durability,
                 log_dir: config.data_dir.join("promises"),
+                max_backlog: max_backlog(&config),
             },
             store.clone(),
             sequencing,
@@ -128,6 +129,19 @@ impl Node {
         self.server.addr
     }
 
+    /// Resolves once every one of the accounts owns something on L2.
+    pub async fn funded(&self, accounts: &[Address]) -> Result<(), NodeError> {
+        for address in accounts {
+            while self.engine.live().account(*address)?.is_none_or(|a| a.balance.is_zero()) {
+                if self.failed.borrow().is_some() {
+                    return Err(NodeError::Ended);
+                }
+                tokio::time::sleep(std::time::Duration::from_millis(10)).await;
+            }
+        }
+        Ok(())
+    }
+
     /// Resolves when the node cannot go on.
     pub async fn failed(&mut self) -> Arc<NodeError> {
         let failed = self.failed.wait_for(Option::is_some).await;
@@ -149,6 +163,13 @@ impl Node {
             tracing::error!("the engine did not stop cleanly");
         }
     }
+}
+
+/// Bytes that L1 carries in half of `forced_delay`, one full batch a block: more unposted data could keep a forced item
+/// waiting for longer than the Inbox bears.
+fn max_backlog(config: &NodeConfig) -> usize {
+    let blocks = config.deployment.parameters.forced_delay / 2 / config.l1_block_seconds.max(1);
+    batch::MAX_BLOB_CONTENT.saturating_mul(usize::try_from(blocks.max(1)).unwrap_or(usize::MAX))
 }
 
 fn spawn(

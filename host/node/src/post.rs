@@ -36,6 +36,8 @@ impl PostTask {
     pub async fn run(mut self) -> Result<(), NodeError> {
         let is_leader = self.leads;
         let mut waiting_since: Option<Instant> = None;
+        // Blocks are left over from a full batch: there is nothing to wait for.
+        let mut more = false;
         loop {
             sleep(self.poll_interval).await;
             if !self.progress.caught_up() {
@@ -52,12 +54,13 @@ impl PostTask {
                 continue;
             }
             let since = *waiting_since.get_or_insert_with(Instant::now);
-            if since.elapsed() < self.batch_interval {
+            if since.elapsed() < self.batch_interval && !more {
                 continue;
             }
             waiting_since = None;
-            if !self.post(posted).await? {
-                sleep(AFTER_FAILURE).await;
+            match self.post(posted).await? {
+                Some(full) => more = full,
+                None => sleep(AFTER_FAILURE).await,
             }
         }
     }
@@ -74,14 +77,14 @@ impl PostTask {
         }
     }
 
-    /// Returns whether L1 took the batch.
-    async fn post(&mut self, posted: u64) -> Result<bool, NodeError> {
+    /// Posts the next batch. Some: L1 took it, and whether more blocks wait; none: it did not.
+    async fn post(&mut self, posted: u64) -> Result<Option<bool>, NodeError> {
         let channel = match self.channel {
             Some(channel) => channel,
             None => match self.client.head().await {
                 Ok(head) if head.has_blobs() => Channel::Blobs,
                 Ok(_) => Channel::Calldata,
-                Err(error) => return transient(error),
+                Err(error) => return transient(error).map(|()| None),
             },
         };
         let (store, chain_id) = (self.store.clone(), self.chain.l2_chain_id);
@@ -91,8 +94,8 @@ impl PostTask {
         });
         let batch = match packed.await.map_err(|_| NodeError::Ended)? {
             Ok(Some(batch)) => batch,
-            Ok(None) => return Ok(true),
-            Err(BatchError::Store(StoreError::UnknownBlock(_))) => return Ok(false),
+            Ok(None) => return Ok(Some(false)),
+            Err(BatchError::Store(StoreError::UnknownBlock(_))) => return Ok(None),
             Err(BatchError::Store(error)) => return Err(error.into()),
             Err(BatchError::Header(error)) => return Err(error.into()),
             Err(BatchError::Compression(error)) => return Err(StoreError::from(error).into()),
@@ -104,7 +107,7 @@ impl PostTask {
         };
         let outcome = match self.poster.post(batch.forced_up_to, body).await {
             Ok(outcome) => outcome,
-            Err(error) => return transient(error),
+            Err(error) => return transient(error).map(|()| None),
         };
         match outcome {
             SendOutcome::Included(included) => {
@@ -120,13 +123,13 @@ impl PostTask {
                 metrics::counter!("annex_batches_total").increment(1);
                 metrics::counter!("annex_batch_bytes_total").increment(size as u64);
                 self.optimistic = record.map(|record| (record, batch.last_block));
-                Ok(true)
+                Ok(Some(batch.full))
             }
             refused => {
                 tracing::warn!(?refused, first = batch.first_block, "L1 did not take the batch");
                 metrics::counter!("annex_batches_refused_total").increment(1);
                 self.optimistic = None;
-                Ok(false)
+                Ok(None)
             }
         }
     }
@@ -136,7 +139,7 @@ impl PostTask {
     async fn may_order(&mut self) -> Result<bool, NodeError> {
         let open = match self.client.read(self.chain.inbox, &Inbox::anyoneMaySubmitCall {}).await {
             Ok(open) => open && !self.leader_posted_last()?,
-            Err(error) => return transient(error),
+            Err(error) => return transient(error).map(|()| false),
         };
         if open != self.leads {
             self.leads = open;
@@ -171,13 +174,13 @@ impl PostTask {
     }
 }
 
-fn transient(error: L1Error) -> Result<bool, NodeError> {
+fn transient(error: L1Error) -> Result<(), NodeError> {
     if !error.is_transient() && !matches!(error, L1Error::Rejected(_)) {
         return Err(error.into());
     }
     tracing::warn!(%error, "L1 is not to be reached; trying again");
     metrics::counter!("annex_l1_errors_total").increment(1);
-    Ok(false)
+    Ok(())
 }
 
 /// Keeps the number of the newest block whose batch L1 calls final.

@@ -2,22 +2,32 @@
 
 use annex_store::{Snapshot, StoreError};
 use annex_types::{
-    BatchBlock, ExtraData,
-    batch::{self, MAX_BLOB_CONTENT, MAX_CALLDATA_CONTENT},
+    BatchBlock, ExtraData, MAX_BLOBS, MAX_L1_DATA,
+    batch::{self, BLOCK_LEN_BOUND, CONTENT_OVERHEAD_BOUND, Limits},
     block::ExtraDataError,
 };
 use std::io;
 
 /// Compression level: beyond it zstd gains little on signatures and addresses.
 const LEVEL: i32 = 9;
-/// Blocks one batch may hold (spec/batch.md).
-const MAX_BLOCKS: usize = 4096;
+/// Transfers compress to a half and rarely further: more is tried and dropped again.
+const EXPECTED_RATIO: usize = 2;
 
 /// How batches reach L1.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Channel {
     Blobs,
     Calldata,
+}
+
+impl Channel {
+    /// Bytes of data one batch may have.
+    fn capacity(self) -> usize {
+        match self {
+            Self::Blobs => batch::data_capacity(MAX_BLOBS),
+            Self::Calldata => MAX_L1_DATA,
+        }
+    }
 }
 
 /// Data of a batch and what it covers.
@@ -29,6 +39,8 @@ pub struct Batch {
     pub last_block: u64,
     /// Forced items consumed after its last block.
     pub forced_up_to: u64,
+    /// Whether sealed blocks had to wait for the next batch.
+    pub full: bool,
 }
 
 #[derive(Debug, thiserror::Error)]
@@ -52,32 +64,61 @@ pub fn next_batch(
     if head <= posted {
         return Ok(None);
     }
-    // Bounds the worst case: content that does not compress at all.
-    let room = match channel {
-        Channel::Blobs => MAX_BLOB_CONTENT,
-        Channel::Calldata => MAX_CALLDATA_CONTENT,
-    };
+    let capacity = channel.capacity();
+    let (mut packed, mut forced) = collect(snapshot, chain_id, posted, head, capacity)?;
+    loop {
+        let frame = zstd::bulk::compress(&batch::encode_content(&packed, chain_id), LEVEL)?;
+        let data = batch::payload(&frame);
+        let count = packed.blocks.len();
+        // A block alone fits the blobs: the executor seals before it would not.
+        if data.len() <= capacity || count == 1 {
+            let forced_up_to = forced[count - 1];
+            let last_block = posted + count as u64;
+            let full = last_block < head;
+            return Ok(Some(Batch {
+                data,
+                first_block: posted + 1,
+                last_block,
+                forced_up_to,
+                full,
+            }));
+        }
+        let fewer = (count * capacity / data.len()).clamp(1, count - 1);
+        packed.blocks.truncate(fewer);
+        forced.truncate(fewer);
+    }
+}
+
+/// Blocks after `posted` that are likely to fit once they are compressed, and the forced count after each.
+fn collect(
+    snapshot: &Snapshot,
+    chain_id: u64,
+    posted: u64,
+    head: u64,
+    capacity: usize,
+) -> Result<(batch::Batch, Vec<u64>), BatchError> {
     let parent_hash = snapshot.hash(posted)?.ok_or(StoreError::UnknownBlock(posted))?;
     let mut packed = batch::Batch { parent_hash, blocks: Vec::new() };
-    let mut content = Vec::new();
-    let mut forced_up_to = forced_count(snapshot, posted)?;
+    let mut forced = Vec::new();
+    let mut before = forced_count(snapshot, posted)?;
+    let mut content = CONTENT_OVERHEAD_BOUND;
+    let mut transactions = 0;
     for number in posted + 1..=head {
-        let (block, forced) = batch_block(snapshot, number, forced_up_to)?;
-        packed.blocks.push(block);
-        let longer = batch::encode_content(&packed, chain_id);
-        let fits = longer.len() <= room && packed.blocks.len() <= MAX_BLOCKS;
-        // A block alone fits the blobs: the executor seals before it would not.
-        if !fits && packed.blocks.len() > 1 {
-            packed.blocks.pop();
+        let (block, after) = batch_block(snapshot, number, before)?;
+        let lengths = block.transactions.iter().map(|tx| batch::transaction_len(tx, chain_id));
+        content += BLOCK_LEN_BOUND + lengths.sum::<usize>();
+        transactions += block.transactions.len();
+        let full = content > (capacity * EXPECTED_RATIO).min(Limits::SPEC.max_content)
+            || transactions > Limits::SPEC.max_transactions
+            || packed.blocks.len() >= Limits::SPEC.max_blocks;
+        if full && !packed.blocks.is_empty() {
             break;
         }
-        content = longer;
-        forced_up_to = forced;
+        packed.blocks.push(block);
+        forced.push(after);
+        before = after;
     }
-    let last_block = posted + packed.blocks.len() as u64;
-    let frame = zstd::bulk::compress(&content, LEVEL)?;
-    let data = batch::payload(&frame);
-    Ok(Some(Batch { data, first_block: posted + 1, last_block, forced_up_to }))
+    Ok((packed, forced))
 }
 
 fn forced_count(snapshot: &Snapshot, number: u64) -> Result<u64, BatchError> {

@@ -31,6 +31,8 @@ pub struct EngineConfig {
     pub durability: Durability,
     /// Directory of the promise log.
     pub log_dir: PathBuf,
+    /// Content bytes (spec/batch.md) of blocks that L1 does not carry yet, beyond which nothing more is taken.
+    pub max_backlog: usize,
 }
 
 /// The right to order, and what signs for it.
@@ -107,7 +109,10 @@ pub(crate) enum Command {
     Submit(Submission),
     Records(Vec<Record>),
     TruncateRecords(u64),
-    Consumed(u64),
+    Safe {
+        block: u64,
+        forced: u64,
+    },
     Import {
         parent: u64,
         input: Box<BlockInput>,
@@ -234,9 +239,9 @@ impl Engine {
         self.send(Command::TruncateRecords(index))
     }
 
-    /// Forced items below `count` are in blocks that L1 carries.
-    pub fn consumed(&self, count: u64) -> Result<(), EngineError> {
-        self.send(Command::Consumed(count))
+    /// L1 carries blocks up to `block`, which consume forced items below number `forced`.
+    pub fn safe(&self, block: u64, forced: u64) -> Result<(), EngineError> {
+        self.send(Command::Safe { block, forced })
     }
 
     /// Applies a block that L1 recorded on block `parent`, replacing what was built there. Call [`Self::caught_up`] after the last one.

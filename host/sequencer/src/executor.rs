@@ -30,8 +30,9 @@ use tokio::sync::oneshot;
 
 /// Commands drained before a group is logged, signed and answered.
 const MAX_GROUP: usize = 512;
-/// Content bytes after which a block seals: its batch must fit the blobs however badly it compresses.
-const MAX_BLOCK_CONTENT: usize = batch::MAX_BLOB_CONTENT * 9 / 10;
+/// Transactions' bytes after which a block seals: its batch must fit the blobs however badly it compresses.
+const MAX_BLOCK_CONTENT: usize =
+    batch::MAX_BLOB_CONTENT - batch::CONTENT_OVERHEAD_BOUND - batch::BLOCK_LEN_BOUND;
 
 pub(crate) type Results = Vec<Result<Taken, Rejected>>;
 
@@ -62,6 +63,8 @@ pub(crate) struct Executor {
     pub log: PromiseLog,
     pub sealer: Sealer,
     pub records: Records,
+    /// Blocks that L1 does not carry yet, with the bytes their transactions add to a batch.
+    pub unposted: VecDeque<(u64, usize)>,
     pub sequencing: Option<Sequencing>,
     pub promises: PromiseState,
     /// The newest executed block.
@@ -105,6 +108,7 @@ impl Executor {
             log,
             sealer,
             records: Records::default(),
+            unposted: VecDeque::new(),
             sequencing,
             promises,
             parent,
@@ -181,7 +185,10 @@ impl Executor {
                 self.take_forced()?;
             }
             Command::TruncateRecords(index) => self.truncate_records(index)?,
-            Command::Consumed(count) => self.records.consumed(count),
+            Command::Safe { block, forced } => {
+                self.records.consumed(forced);
+                self.unposted.retain(|(number, _)| *number > block);
+            }
             Command::Import { parent, input, reply } => {
                 let result = self.import(parent, *input);
                 let fatal = result.is_err();
@@ -234,6 +241,10 @@ impl Executor {
         if !self.sees_l1() {
             return Ok(Err(Rejected::StaleL1));
         }
+        if self.backlog() > self.config.max_backlog {
+            metrics::counter!("annex_backlog_refusals_total").increment(1);
+            return Ok(Err(Rejected::Backlog));
+        }
         let known = |e: &Arc<Executed>| e.hash == tx.transaction.hash();
         if self.group.iter().any(known)
             || self.shared.live.transaction(tx.transaction.hash()).is_some()
@@ -244,7 +255,10 @@ impl Executor {
         let executed = match self.execute(&tx)? {
             Ok(executed) => executed,
             Err(InvalidTransaction::NonceTooHigh { tx: got, state: next }) => {
-                return Ok(self.wait_for_nonce(tx, next, got));
+                return self.wait_for_nonce(tx, next, got);
+            }
+            Err(InvalidTransaction::NonceTooLow { .. }) if self.is_sealed(&tx)? => {
+                return Ok(Err(Rejected::AlreadyKnown));
             }
             Err(invalid) => return Ok(Err(Rejected::Invalid(invalid))),
         };
@@ -260,6 +274,12 @@ impl Executor {
         Ok(Ok(Taken::Executed(executed)))
     }
 
+    /// Bytes that wait for L1.
+    fn backlog(&self) -> usize {
+        let open = self.open.as_ref().map_or(0, |open| open.content);
+        open + self.unposted.iter().map(|(_, content)| content).sum::<usize>()
+    }
+
     /// Whether the view of L1 is fresh enough to promise anything on it.
     pub fn sees_l1(&self) -> bool {
         unix_now().saturating_sub(self.l1_seen) <= self.config.chain.max_origin_lag / 2
@@ -269,16 +289,30 @@ impl Executor {
         self.shared.pool.lock().expect("no holder panics").take(sender, nonce)
     }
 
+    /// Whether the transaction is in a block of the store: sent again, perhaps because an answer was lost.
+    fn is_sealed(&self, tx: &RecoveredTransaction) -> Result<bool, EngineError> {
+        let hash = tx.transaction.hash();
+        Ok(self.store.snapshot()?.transaction_position(hash)?.is_some())
+    }
+
+    /// Keeps a transaction until its nonce's turn, if its sender could pay for it now: room in the pool costs ether.
     fn wait_for_nonce(
         &mut self,
         tx: RecoveredTransaction,
         next: u64,
         got: u64,
-    ) -> Result<Taken, Rejected> {
+    ) -> Result<Result<Taken, Rejected>, EngineError> {
+        let inner = &tx.transaction;
+        let fees = U256::from(inner.gas_limit()) * U256::from(inner.max_fee_per_gas());
+        let want = fees.saturating_add(inner.value());
+        let have = self.shared.live.account(tx.sender)?.unwrap_or_default().balance;
+        if have < want {
+            return Ok(Err(InvalidTransaction::InsufficientFunds { have, want }.into()));
+        }
         let hash = tx.transaction.hash();
         let arrival = Arrival::Pooled(Arc::new(tx.clone()));
         let inserted = self.shared.pool.lock().expect("no holder panics").insert(tx);
-        match inserted {
+        Ok(match inserted {
             Ok(()) => {
                 // Nobody may be listening.
                 let _listeners = self.shared.arrivals.send(arrival);
@@ -289,7 +323,7 @@ impl Executor {
             Err(PoolError::Full) => {
                 Err(InvalidTransaction::NonceTooHigh { tx: got, state: next }.into())
             }
-        }
+        })
     }
 
     /// Executes in the open block, or in the next one where this one has no room.
@@ -466,6 +500,7 @@ impl Executor {
             self.log.push_seal();
             self.log.commit()?;
         }
+        self.unposted.push_back((open.entry.number, open.content));
         let (executed, codes) = open.block.finish();
         self.codes = codes;
         self.parent = executed.as_parent();

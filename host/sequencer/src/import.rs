@@ -61,6 +61,7 @@ impl Executor {
             self.log.replace(to + 1, encoded.iter().map(Vec::as_slice))?;
         }
         self.store.unwind_to(to)?;
+        self.unposted.retain(|(number, _)| *number <= to);
         self.shared.live.hashes.clear();
         self.parent = ParentBlock::try_from(self.store.latest()?.header())?;
         Ok(())
