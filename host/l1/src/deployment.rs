@@ -5,7 +5,7 @@ use annex_types::ChainConfig;
 use serde::{Deserialize, Serialize};
 use std::fs;
 use std::io::{self, Write};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 /// A chain as its contracts were deployed: all that a node needs besides an L1 endpoint.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -80,27 +80,36 @@ impl Parameters {
 /// Why the file cannot be used.
 #[derive(Debug, thiserror::Error)]
 pub enum DeploymentFileError {
-    #[error("cannot read or write it: {0}")]
-    Io(#[from] io::Error),
-    #[error("it is not a deployment: {0}")]
-    Json(#[from] serde_json::Error),
+    #[error("{path} cannot be read or written: {source}")]
+    Io { path: PathBuf, source: io::Error },
+    #[error("{path} is not a deployment.json: {source}")]
+    Json { path: PathBuf, source: serde_json::Error },
 }
 
 impl Deployment {
     pub fn read(path: &Path) -> Result<Self, DeploymentFileError> {
-        Ok(serde_json::from_slice(&fs::read(path)?)?)
+        let named = || path.to_path_buf();
+        let bytes =
+            fs::read(path).map_err(|source| DeploymentFileError::Io { path: named(), source })?;
+        serde_json::from_slice(&bytes)
+            .map_err(|source| DeploymentFileError::Json { path: named(), source })
     }
 
-    /// Writes the file as a whole or not at all.
+    /// Writes the file as a whole or not at all, and its folder if that is missing.
     pub fn write(&self, path: &Path) -> Result<(), DeploymentFileError> {
-        let mut json = serde_json::to_vec_pretty(self)?;
+        let mut json = serde_json::to_vec_pretty(self).expect("plain data serialises");
         json.push(b'\n');
-        let temporary = path.with_extension("json.tmp");
-        let mut file = fs::File::create(&temporary)?;
-        file.write_all(&json)?;
-        file.sync_all()?;
-        fs::rename(&temporary, path)?;
-        Ok(())
+        let write = || {
+            if let Some(folder) = path.parent() {
+                fs::create_dir_all(folder)?;
+            }
+            let temporary = path.with_extension("json.tmp");
+            let mut file = fs::File::create(&temporary)?;
+            file.write_all(&json)?;
+            file.sync_all()?;
+            fs::rename(&temporary, path)
+        };
+        write().map_err(|source| DeploymentFileError::Io { path: path.to_path_buf(), source })
     }
 
     pub fn chain_config(&self) -> ChainConfig {

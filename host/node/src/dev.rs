@@ -12,7 +12,7 @@ use annex_l1::{
 };
 use futures_util::future::try_join_all;
 use metrics_exporter_prometheus::PrometheusHandle;
-use std::{fs, net::SocketAddr, path::PathBuf, time::Duration};
+use std::{net::SocketAddr, path::PathBuf, time::Duration};
 
 pub const L2_CHAIN_ID: u64 = 901;
 /// Index in the mnemonic of the key that deploys and submits; the ten accounts stay the user's.
@@ -80,7 +80,6 @@ impl Dev {
             (Some(l1), _) => l1.url(),
             (None, url) => url.clone().unwrap_or_default(),
         };
-        fs::create_dir_all(&config.data_dir).map_err(DeploymentFileError::from)?;
         let file = config.data_dir.join("deployment.json");
         let resumed = file.exists();
         let deployment = match resumed {

@@ -126,7 +126,11 @@ impl PostTask {
                 Ok(Some(batch.full))
             }
             refused => {
-                tracing::warn!(?refused, first = batch.first_block, "L1 did not take the batch");
+                let why = match &refused {
+                    SendOutcome::Reverted { reason, .. } => reason.to_string(),
+                    other => format!("{other:?}"),
+                };
+                tracing::warn!(why, first = batch.first_block, "L1 did not take the batch");
                 metrics::counter!("annex_batches_refused_total").increment(1);
                 self.optimistic = None;
                 Ok(None)
