@@ -237,6 +237,7 @@ impl FollowTask {
     /// Record `keep` and all later ones are gone.
     async fn rewind(&mut self, keep: u64) -> Result<(), NodeError> {
         self.progress.set_caught_up(false);
+        self.progress.count_reorg();
         let checkpoints: Vec<_> = self.follower.checkpoints().collect();
         progress::truncate_records(&self.store, keep, &checkpoints)?;
         self.engine.truncate_records(keep)?;

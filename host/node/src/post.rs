@@ -28,8 +28,17 @@ pub(crate) struct PostTask {
     pub poll_interval: Duration,
     /// Whether this node may order now.
     pub leads: bool,
-    /// The record a batch of ours became, and its last block: until derivation has worked it off.
-    pub optimistic: Option<(u64, u64)>,
+    /// The batch that L1 has taken and derivation has not worked off yet.
+    pub optimistic: Option<Taken>,
+}
+
+/// A batch on its way from L1 back to derivation.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Taken {
+    record: u64,
+    last_block: u64,
+    /// [`Progress::reorgs`] when L1 took it: a later one may have dropped it.
+    reorgs: u64,
 }
 
 impl PostTask {
@@ -69,7 +78,12 @@ impl PostTask {
     fn posted(&mut self) -> u64 {
         let safe = self.progress.safe();
         match self.optimistic {
-            Some((record, block)) if self.progress.next_record() <= record => block.max(safe),
+            Some(taken)
+                if self.progress.next_record() <= taken.record
+                    && self.progress.reorgs() == taken.reorgs =>
+            {
+                taken.last_block.max(safe)
+            }
             _ => {
                 self.optimistic = None;
                 safe
@@ -122,7 +136,8 @@ impl PostTask {
                 );
                 metrics::counter!("annex_batches_total").increment(1);
                 metrics::counter!("annex_batch_bytes_total").increment(size as u64);
-                self.optimistic = record.map(|record| (record, batch.last_block));
+                let (last_block, reorgs) = (batch.last_block, self.progress.reorgs());
+                self.optimistic = record.map(|record| Taken { record, last_block, reorgs });
                 Ok(Some(batch.full))
             }
             refused => {

@@ -138,6 +138,7 @@ pub(crate) struct Progress {
     finalized: AtomicU64,
     l1_block: AtomicU64,
     next_record: AtomicU64,
+    reorgs: AtomicU64,
     caught_up: std::sync::atomic::AtomicBool,
 }
 
@@ -176,6 +177,15 @@ impl Progress {
 
     pub fn set_next_record(&self, index: u64) {
         self.next_record.store(index, Ordering::Release);
+    }
+
+    /// Reorganisations of L1 so far: what was seen before the last one may be gone.
+    pub fn reorgs(&self) -> u64 {
+        self.reorgs.load(Ordering::Acquire)
+    }
+
+    pub fn count_reorg(&self) {
+        self.reorgs.fetch_add(1, Ordering::AcqRel);
     }
 
     pub fn caught_up(&self) -> bool {
