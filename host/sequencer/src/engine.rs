@@ -96,15 +96,6 @@ pub enum Taken {
     Waiting(B256),
 }
 
-/// A promise that L1 broke: its transaction is elsewhere now, or nowhere.
-#[derive(Clone, Debug)]
-pub struct ChangedPromise {
-    pub transaction: B256,
-    pub promised_block: u64,
-    /// The block it is in now; none if it became invalid.
-    pub new_block: Option<u64>,
-}
-
 pub(crate) enum Command {
     Submit(Submission),
     Records(Vec<Record>),
@@ -140,7 +131,6 @@ pub(crate) struct Shared {
     pub live: Live,
     pub heads: broadcast::Sender<Arc<Sealed<Header>>>,
     pub arrivals: broadcast::Sender<Arrival>,
-    pub changed: broadcast::Sender<ChangedPromise>,
     pub pool: Mutex<Pool>,
     /// Hashes by which op-stack tools look for forced items, by forced index.
     pub aliases: Mutex<BTreeMap<u64, B256>>,
@@ -180,7 +170,6 @@ impl Engine {
             live: Live::new(store.clone()),
             heads: broadcast::channel(CHANNEL).0,
             arrivals: broadcast::channel(CHANNEL).0,
-            changed: broadcast::channel(CHANNEL).0,
             pool: Mutex::default(),
             aliases: Mutex::default(),
             stopped: tokio::sync::watch::channel(false).0,
@@ -285,10 +274,6 @@ impl Engine {
 
     pub fn arrivals(&self) -> broadcast::Receiver<Arrival> {
         self.shared.arrivals.subscribe()
-    }
-
-    pub fn changed_promises(&self) -> broadcast::Receiver<ChangedPromise> {
-        self.shared.changed.subscribe()
     }
 
     /// Transactions behind a nonce gap.

@@ -1,7 +1,7 @@
 //! Taking over what L1 recorded, and taking back what it did not.
 
 use crate::{
-    engine::{ChangedPromise, EngineError, ImportOutcome},
+    engine::{EngineError, ImportOutcome},
     executor::Executor,
     sealer,
 };
@@ -76,9 +76,6 @@ impl Executor {
             let transaction = tx.transaction.hash();
             tracing::warn!(%transaction, promised_block, new_block, "promise changed");
             metrics::counter!("annex_promises_changed_total").increment(1);
-            // Nobody may be listening; the log has it.
-            let _listeners =
-                self.shared.changed.send(ChangedPromise { transaction, promised_block, new_block });
         }
         self.finish_group()?;
         for submission in std::mem::take(&mut self.deferred) {

@@ -15,9 +15,7 @@ mod sealer;
 mod signer;
 
 pub use batcher::{Batch, BatchError, Channel, next_batch};
-pub use engine::{
-    ChangedPromise, Engine, EngineConfig, EngineError, ImportOutcome, Sequencing, Taken,
-};
+pub use engine::{Engine, EngineConfig, EngineError, ImportOutcome, Sequencing, Taken};
 pub use live::{Live, LiveBlock};
 pub use log::LogError;
 pub use sealer::promises_key;

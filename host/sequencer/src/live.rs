@@ -70,11 +70,6 @@ impl Live {
         self.inner.read().expect(POISONED).index.get(&hash).cloned()
     }
 
-    /// The newest live block.
-    pub fn newest(&self) -> Option<LiveBlock> {
-        self.inner.read().expect(POISONED).blocks.back().cloned()
-    }
-
     pub(crate) fn open(&self, block: LiveBlock) {
         self.inner.write().expect(POISONED).blocks.push_back(block);
     }
