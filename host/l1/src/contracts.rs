@@ -27,6 +27,16 @@ sol!(
 );
 sol!(
     #[derive(Debug, PartialEq, Eq)]
+    PreimageOracle,
+    "../../contracts/artifacts/PreimageOracle.json"
+);
+sol!(
+    #[derive(Debug, PartialEq, Eq)]
+    Machine,
+    "../../contracts/artifacts/Machine.json"
+);
+sol!(
+    #[derive(Debug, PartialEq, Eq)]
     L2StandardBridge,
     "../../contracts/artifacts/L2StandardBridge.json"
 );

@@ -36,6 +36,8 @@ pub enum Contract {
     Inbox,
     Portal,
     L1StandardBridge,
+    PreimageOracle,
+    Machine,
     Multicall3,
 }
 
@@ -102,10 +104,12 @@ pub async fn deploy(
             inbox: deployer.create(first_nonce + 1),
             portal: deployer.create(first_nonce + 2),
             l1_standard_bridge: deployer.create(first_nonce + 3),
+            preimage_oracle: deployer.create(first_nonce + 4),
+            machine: deployer.create(first_nonce + 5),
             multicall3: if multicall_exists {
                 predeploys::MULTICALL3
             } else {
-                deployer.create(first_nonce + 4)
+                deployer.create(first_nonce + 6)
             },
         },
         parameters: request.parameters.clone(),
@@ -162,6 +166,16 @@ fn creations(
             Contract::L1StandardBridge,
             at.l1_standard_bridge,
             code(&contracts::L1StandardBridge::BYTECODE, at.portal.abi_encode()),
+        ),
+        (
+            Contract::PreimageOracle,
+            at.preimage_oracle,
+            contracts::PreimageOracle::BYTECODE.clone(),
+        ),
+        (
+            Contract::Machine,
+            at.machine,
+            code(&contracts::Machine::BYTECODE, at.preimage_oracle.abi_encode()),
         ),
     ];
     if !multicall_exists {

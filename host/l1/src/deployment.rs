@@ -26,6 +26,8 @@ pub struct Contracts {
     pub lease: Address,
     pub portal: Address,
     pub l1_standard_bridge: Address,
+    pub preimage_oracle: Address,
+    pub machine: Address,
     pub multicall3: Address,
 }
 

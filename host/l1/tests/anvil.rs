@@ -4,7 +4,7 @@ mod support;
 
 use alloy_eips::eip4844::Blob;
 use alloy_primitives::{Address, B256, Bytes, TxKind, U256};
-use annex_l1::contracts::{Inbox, Lease};
+use annex_l1::contracts::{Inbox, Lease, Machine};
 use annex_l1::{
     BatchBody, DeployError, Deployment, Deposit, DepositOutcome, DepositReceipt, Event, Follower,
     L1Client, L1Error, L1Record, LogFault, LogPosition, Poster, SendLimits, SendOutcome, StepError,
@@ -89,6 +89,8 @@ async fn deploys_what_the_file_says_and_resumes() {
     let call = Lease::leaderAtCall(U256::from(9));
     let leader = client.read(deployment.contracts.lease, &call).await.expect("leaderAt");
     assert_eq!(leader.submitter, key(1).address());
+    let oracle = client.read(deployment.contracts.machine, &Machine::oracleCall {}).await;
+    assert_eq!(oracle.expect("oracle"), deployment.contracts.preimage_oracle);
 
     let records = all_records(&client, &deployment).await.expect("records");
     assert_eq!(records[0].record.env.l1_block_number, deployment.parameters.l1_start_block);
