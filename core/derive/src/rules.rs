@@ -1,7 +1,7 @@
 //! What a block of a batch must satisfy besides executing (the rules table of spec/batch.md).
 
 use alloy_primitives::B256;
-use annex_types::{BatchBlock, ExtraData, Header, MAX_BLOCKS_PER_SECOND, block::ExtraDataError};
+use annex_types::{BatchBlock, ExtraData, Header, MAX_BLOCK_TRANSACTIONS, MAX_BLOCKS_PER_SECOND, block::ExtraDataError};
 
 /// What derivation needs to know of the block it continues.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -54,6 +54,8 @@ pub enum Rejection {
     ForcedBeyondOrigin,
     #[error("too many blocks in one second")]
     TooManyBlocksInSecond,
+    #[error("more transactions than a block has gas for")]
+    TooManyTransactions,
     #[error("a signature does not recover")]
     Signature,
 }
@@ -118,5 +120,8 @@ where
     require(known, Rejection::ForcedBeyondOrigin)?;
 
     let few = parent.next_in_second(block.timestamp) <= MAX_BLOCKS_PER_SECOND;
-    require(few, Rejection::TooManyBlocksInSecond)
+    require(few, Rejection::TooManyBlocksInSecond)?;
+
+    let payable = block.transactions.len() <= MAX_BLOCK_TRANSACTIONS;
+    require(payable, Rejection::TooManyTransactions)
 }

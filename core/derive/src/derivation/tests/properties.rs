@@ -136,6 +136,9 @@ fn broken_rule(
     if same && extra.blocks_in_second >= MAX_BLOCKS_PER_SECOND {
         return Some(Rejection::TooManyBlocksInSecond);
     }
+    if b.transactions.len() > 1_428 {
+        return Some(Rejection::TooManyTransactions);
+    }
     let signed = |tx: &Transaction| RecoveredTransaction::recover(tx.clone()).is_ok();
     (!b.transactions.iter().all(signed)).then_some(Rejection::Signature)
 }
