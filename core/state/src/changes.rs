@@ -4,6 +4,7 @@ use alloy_primitives::{Address, B256, Bytes, U256, keccak256};
 use alloy_rlp::Decodable;
 use alloy_trie::Nibbles;
 
+use crate::keccak::keccak256_all;
 use crate::{Account, AccountInfo, EMPTY_ROOT, NodeChange, NodeSource, Trie, TrieError};
 
 /// What a block (or several) changed. Storage that is written belongs to an account that exists.
@@ -54,9 +55,12 @@ pub fn apply_changes<S: NodeSource>(
 ) -> Result<StateUpdate, TrieError<S::Error>> {
     let with_storage = changes.storage.keys().filter(|a| !changes.accounts.contains_key(*a));
     let targets = changes.accounts.iter().map(|(address, info)| (*address, Some(info)));
-    let mut targets: Vec<Target<'_>> = targets
-        .chain(with_storage.map(|address| (*address, None)))
-        .map(|(address, info)| Target { key: keccak256(address), address, info, new: None })
+    let targets: Vec<_> = targets.chain(with_storage.map(|address| (*address, None))).collect();
+    let addresses: Vec<Address> = targets.iter().map(|(address, _)| *address).collect();
+    let mut targets: Vec<Target<'_>> = keccak256_all(&addresses)
+        .into_iter()
+        .zip(targets)
+        .map(|(key, (address, info))| Target { key, address, info, new: None })
         .collect();
     targets.sort_unstable_by_key(|target| target.key);
     let keys: Vec<B256> = targets.iter().map(|target| target.key).collect();
@@ -117,8 +121,9 @@ fn update_storage<S: NodeSource>(
     slots: &BTreeMap<U256, U256>,
     nodes: &mut Vec<NodeChange>,
 ) -> Result<B256, TrieError<S::Error>> {
+    let names: Vec<[u8; 32]> = slots.keys().map(|slot| slot.to_be_bytes()).collect();
     let mut order: Vec<(B256, U256)> =
-        slots.iter().map(|(slot, value)| (slot_key(*slot), *value)).collect();
+        keccak256_all(&names).into_iter().zip(slots.values().copied()).collect();
     order.sort_unstable();
     let keys: Vec<B256> = order.iter().map(|(key, _)| *key).collect();
     let resolve = |i: usize, _: Option<&[u8]>| {

@@ -4,11 +4,15 @@
 //! Deterministic and without I/O, so that a fault proof can run the same code.
 
 mod account;
+mod build;
 mod changes;
+mod drafts;
+mod keccak;
 mod node;
 mod overlay;
 mod reader;
 mod trie;
+mod update;
 mod witness;
 
 pub use account::{Account, AccountInfo, EMPTY_ROOT, KECCAK_EMPTY};

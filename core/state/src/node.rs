@@ -2,7 +2,7 @@
 
 use std::ops::Range;
 
-use alloy_primitives::{B256, keccak256};
+use alloy_primitives::B256;
 use alloy_trie::Nibbles;
 
 /// Nibbles in a key: keys are Keccak hashes.
@@ -20,16 +20,13 @@ pub(crate) struct Child {
 }
 
 impl Child {
-    pub(crate) fn of_rlp(rlp: &[u8]) -> Self {
-        if rlp.len() < 32 {
-            return Self::from_item(rlp);
-        }
+    pub(crate) fn of_hash(hash: B256) -> Self {
         let mut item = [HASH_ITEM; 33];
-        item[1..].copy_from_slice(keccak256(rlp).as_slice());
+        item[1..].copy_from_slice(hash.as_slice());
         Self { len: 33, item }
     }
 
-    /// `item` is at most 33 bytes: parsing and [`Self::of_rlp`] see to it.
+    /// `item` is at most 33 bytes: parsing sees to it, and that shorter nodes only are embedded.
     pub(crate) fn from_item(bytes: &[u8]) -> Self {
         let mut item = [0; 33];
         item[..bytes.len()].copy_from_slice(bytes);
@@ -241,75 +238,89 @@ fn compact(key: &B256, range: Range<usize>, leaf: bool, out: &mut [u8; 33]) -> u
     len
 }
 
-/// Writes the RLP of `[compact(key nibbles in range), second]` over `out`. `string` wraps
-/// `second` as an RLP string (a leaf's value); otherwise it is an item already.
-fn encode_short(out: &mut Vec<u8>, key: &B256, range: Range<usize>, second: &[u8], string: bool) {
+/// The RLP of `[compact(key nibbles in range), second]`. `string` wraps `second` as an RLP string
+/// (a leaf's value); otherwise it is an item already.
+fn encode_short(key: &B256, range: Range<usize>, second: &[u8], string: bool) -> Vec<u8> {
     let mut buffer = [0; 33];
     let key_len = compact(key, range, string, &mut buffer);
     let path = &buffer[..key_len];
     let bare = |s: &[u8]| s.len() == 1 && s[0] < 0x80;
     let string_len = |s: &[u8]| s.len() + if bare(s) { 0 } else { header_len(s.len()) };
     let second_len = if string { string_len(second) } else { second.len() };
-    out.clear();
-    push_header(out, 0xc0, string_len(path) + second_len);
+    let payload = string_len(path) + second_len;
+    let mut out = Vec::with_capacity(header_len(payload) + payload);
+    push_header(&mut out, 0xc0, payload);
     if !bare(path) {
-        push_header(out, 0x80, path.len());
+        push_header(&mut out, 0x80, path.len());
     }
     out.extend_from_slice(path);
     if string && !bare(second) {
-        push_header(out, 0x80, second.len());
+        push_header(&mut out, 0x80, second.len());
     }
     out.extend_from_slice(second);
+    out
 }
 
 /// RLP of a leaf whose remaining key starts at nibble `depth`.
-pub(crate) fn encode_leaf(out: &mut Vec<u8>, key: &B256, depth: usize, value: &[u8]) {
-    encode_short(out, key, depth..KEY_NIBBLES, value, true);
+pub(crate) fn encode_leaf(key: &B256, depth: usize, value: &[u8]) -> Vec<u8> {
+    encode_short(key, depth..KEY_NIBBLES, value, true)
 }
 
 /// RLP of an extension from nibble `depth` to the branch at `path`.
-pub(crate) fn encode_extension(out: &mut Vec<u8>, path: &Nibbles, depth: usize, child: &Child) {
+pub(crate) fn encode_extension(path: &Nibbles, depth: usize, child: &Child) -> Vec<u8> {
     let mut key = B256::ZERO;
     let (whole, len) = (path.len(), path.len().div_ceil(2));
     path.pack_to(&mut key.as_mut_slice()[..len]);
-    encode_short(out, &key, depth..whole, child.item(), false);
+    encode_short(&key, depth..whole, child.item(), false)
 }
 
-/// Builds a branch's RLP from its children's items in order.
-pub(crate) struct BranchEncoder {
-    buffer: Vec<u8>,
-}
-
-impl BranchEncoder {
-    pub(crate) fn new(mut buffer: Vec<u8>) -> Self {
-        buffer.clear();
-        buffer.extend([0; 3]);
-        Self { buffer }
+/// RLP of the branch `old` in `raw` with these children (`None`: no child) in place of its own,
+/// if none of them is longer or shorter than what it replaces.
+pub(crate) fn patch_branch(
+    raw: &[u8],
+    old: &Branch,
+    children: impl Iterator<Item = (u8, Option<Child>)> + Clone,
+) -> Option<Vec<u8>> {
+    let fits = |(nibble, child): (u8, Option<Child>)| {
+        child.is_some_and(|child| child.item().len() == old.item(nibble).len())
+    };
+    if !children.clone().all(fits) {
+        return None;
     }
-
-    pub(crate) fn push(&mut self, item: &[u8]) {
-        self.buffer.extend_from_slice(item);
-    }
-
-    pub(crate) fn push_empty(&mut self) {
-        self.buffer.push(EMPTY_STRING);
-    }
-
-    /// The buffer, and where in it the node starts.
-    pub(crate) fn finish(mut self) -> (Vec<u8>, usize) {
-        self.push_empty();
-        let payload = self.buffer.len() - 3;
-        let start = 3 - header_len(payload);
-        match payload {
-            0..56 => self.buffer[2] = 0xc0 + payload as u8,
-            56..256 => self.buffer[1..3].copy_from_slice(&[0xf8, payload as u8]),
-            _ => {
-                let [high, low] = (payload as u16).to_be_bytes();
-                self.buffer[..3].copy_from_slice(&[0xf9, high, low]);
-            }
+    let mut rlp = raw.to_vec();
+    for (nibble, child) in children {
+        if let Some(child) = child {
+            rlp[old.item(nibble)].copy_from_slice(child.item());
         }
-        (self.buffer, start)
     }
+    Some(rlp)
+}
+
+/// RLP of the branch `old` in `raw` with these children (`None`: no child), sorted by nibble, in
+/// place of its own.
+pub(crate) fn encode_branch(
+    raw: &[u8],
+    old: &Branch,
+    children: impl Iterator<Item = (u8, Option<Child>)> + Clone,
+) -> Vec<u8> {
+    let len = |child: Option<Child>| child.map_or(1, |child| child.item().len());
+    let payload = children.clone().fold(old.items(0, 16).len() + 1, |all, (nibble, child)| {
+        all - old.item(nibble).len() + len(child)
+    });
+    let mut rlp = Vec::with_capacity(header_len(payload) + payload);
+    push_header(&mut rlp, 0xc0, payload);
+    let mut next = 0;
+    for (nibble, child) in children {
+        rlp.extend_from_slice(&raw[old.items(next, nibble)]);
+        match child {
+            Some(child) => rlp.extend_from_slice(child.item()),
+            None => rlp.push(EMPTY_STRING),
+        }
+        next = nibble + 1;
+    }
+    rlp.extend_from_slice(&raw[old.items(next, 16)]);
+    rlp.push(EMPTY_STRING);
+    rlp
 }
 
 /// Nibble `index` (below 64) of a key.
