@@ -2,7 +2,7 @@
 
 use crate::process::{Process, annex};
 use crate::rpc::{Rpc, number};
-use crate::{Folder, Inbox, Portal, Wallet, entropy, eventually, scripts_folder, seconds};
+use crate::{Folder, Inbox, L1Call, Portal, Wallet, entropy, eventually, scripts_folder, seconds};
 use alloy_primitives::{Address, Bytes, U256, hex};
 use alloy_sol_types::SolCall;
 use serde_json::{Value, json};
@@ -134,15 +134,10 @@ impl Dev {
         wallet
     }
 
-    /// Waits until everything acknowledged is in batches on L1; returns the number of the safe head.
+    /// See [`everything_safe`].
     #[track_caller]
     pub fn everything_safe(&self) -> u64 {
-        eventually("every block is safe", seconds(40), || {
-            let pending = self.rpc.block("pending");
-            let open = pending["transactions"].as_array().is_some_and(|list| !list.is_empty());
-            let safe = self.rpc.block_number("safe");
-            (!open && safe == self.rpc.block_number("latest")).then_some(safe)
-        })
+        everything_safe(&self.rpc)
     }
 
     /// Calls the Inbox on L1.
@@ -165,21 +160,42 @@ impl Dev {
 
 const ETHER_10: U256 = U256::from_limbs([10_000_000_000_000_000_000, 0, 0, 0]);
 
+/// Waits until everything a leader acknowledged is in batches on L1; returns the number of the safe head.
+#[track_caller]
+pub fn everything_safe(leader: &Rpc) -> u64 {
+    eventually("every block is safe", seconds(60), || {
+        let pending = leader.block("pending");
+        let open = pending["transactions"].as_array().is_some_and(|list| !list.is_empty());
+        let safe = leader.block_number("safe");
+        (!open && safe == leader.block_number("latest")).then_some(safe)
+    })
+}
+
 /// Sends a transaction on L1 from a development account and waits for its receipt.
 #[track_caller]
 pub(crate) fn l1_transaction(l1: &Rpc, from: u32, to: Address, value: U256, input: Bytes) -> Value {
-    let chain_id = number(&l1.get_result("eth_chainId", json!([])));
-    let wallet = Wallet::dev(chain_id, from);
-    let nonce =
-        number(&l1.get_result("eth_getTransactionCount", json!([wallet.address(), "pending"])));
-    let mut transaction = wallet.transaction(nonce, to.into(), value);
-    transaction.gas_limit = 5_000_000;
-    transaction.max_priority_fee_per_gas = crate::GWEI;
-    transaction.input = input;
-    let encoded = wallet.sign(transaction);
-    let hash = l1.get_result("eth_sendRawTransaction", json!([encoded]));
-    let hash = hash.as_str().expect("a hash");
-    eventually("the L1 receipt", seconds(30), || l1.receipt(hash))
+    L1Call { to, value, input, ..L1Call::default() }.send(l1, &Wallet::dev(0, from))
+}
+
+/// What makes a node the leader.
+#[derive(Clone, Debug)]
+pub struct LeaderOptions {
+    pub submitter: Wallet,
+    pub promiser: Wallet,
+    /// Milliseconds a block stays open, and seconds sealed blocks wait for a batch, if not the node's own.
+    pub intervals: Option<(u64, u64)>,
+}
+
+impl LeaderOptions {
+    fn arguments(&self) -> Vec<String> {
+        let keys = ["--leader-key", &self.submitter.key(), "--promise-key", &self.promiser.key()];
+        let mut arguments = keys.map(str::to_owned).to_vec();
+        if let Some((block, batch)) = self.intervals {
+            arguments.extend(["--block-interval".to_owned(), block.to_string()]);
+            arguments.extend(["--batch-interval".to_owned(), batch.to_string()]);
+        }
+        arguments
+    }
 }
 
 /// How `annex node` is started.
@@ -189,6 +205,7 @@ pub struct NodeOptions {
     pub feed: Option<String>,
     /// Development account that carries the chain on when the leader is silent.
     pub post_when_silent: Option<u32>,
+    pub leader: Option<LeaderOptions>,
 }
 
 /// `annex node`, which knows an L1 endpoint and the deployment file.
@@ -207,6 +224,19 @@ impl Node {
         deployment: &Path,
         options: &NodeOptions,
     ) -> Self {
+        let (mut process, rpc) = Self::spawn(folder, name, l1, deployment, options);
+        ready(&mut process, &rpc);
+        Self { process, rpc }
+    }
+
+    /// Starts it and does not wait.
+    pub fn spawn(
+        folder: &Folder,
+        name: &str,
+        l1: &str,
+        deployment: &Path,
+        options: &NodeOptions,
+    ) -> (Process, Rpc) {
         let port = free_port();
         let mut command = Command::new(annex());
         command.args(["node", "--l1", l1, "--beacon", l1, "--port", &port.to_string()]);
@@ -218,10 +248,17 @@ impl Node {
         if let Some(account) = options.post_when_silent {
             command.args(["--post-when-silent", &Wallet::dev(0, account).key()]);
         }
-        let mut process = Process::spawn(command, &folder.path().join(format!("{name}.log")));
-        let rpc = Rpc::new(format!("http://127.0.0.1:{port}"));
-        ready(&mut process, &rpc);
-        Self { process, rpc }
+        command.args(options.leader.iter().flat_map(LeaderOptions::arguments));
+        let process = Process::spawn(command, &folder.path().join(format!("{name}.log")));
+        (process, Rpc::new(format!("http://127.0.0.1:{port}")))
+    }
+
+    /// A metric's value; zero if it was never counted.
+    #[track_caller]
+    pub fn metric(&self, name: &str) -> u64 {
+        let (_, metrics) = self.rpc.get("/metrics").expect("an answer");
+        let value = metrics.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(' '));
+        value.map_or(0, |value| value.parse().expect("a number"))
     }
 
     /// Waits until it has the leader's safe blocks, and compares every hash up to there.
@@ -281,9 +318,7 @@ impl Anvil {
 
     /// Submits a batch in calldata from a development account; returns the L1 receipt.
     pub fn submit(&self, from: u32, inbox: Address, forced_up_to: u64, data: &[u8]) -> Value {
-        let forced_up_to = U256::from(forced_up_to);
-        let call =
-            Inbox::submitCalldataCall { forcedUpTo: forced_up_to, data: data.to_vec().into() };
-        l1_transaction(&self.rpc, from, inbox, U256::ZERO, call.abi_encode().into())
+        let call = L1Call::calldata_batch(inbox, forced_up_to, data.to_vec());
+        call.send(&self.rpc, &Wallet::dev(0, from))
     }
 }

@@ -2,19 +2,28 @@
 //!
 //! - [`Dev`] is `annex dev`, [`Node`] is `annex node`, [`Anvil`] is Foundry's chain; all end with the test process, however it ends.
 //! - [`Rpc`] is a JSON-RPC client, [`Wallet`] signs, [`script`] runs a client script of `tests/clients`.
+//! - [`batch`] and [`promise`] write what a dishonest leader would, [`Liar`] serves it.
 //! - A [`Folder`] holds data directories and logs, and is kept when a test of the process fails.
 
+pub mod batch;
 mod chain;
 mod folder;
+mod l1;
+mod liar;
 mod process;
+pub mod promise;
 mod rpc;
 mod script;
 mod shared;
 mod wallet;
 
-pub use chain::{Anvil, Dev, DevOptions, Node, NodeOptions, free_port};
+pub use chain::{
+    Anvil, Dev, DevOptions, LeaderOptions, Node, NodeOptions, everything_safe, free_port,
+};
 pub use folder::Folder;
-pub use process::{Process, annex};
+pub use l1::{L1Call, record_of};
+pub use liar::Liar;
+pub use process::{Process, annex, run};
 pub use rpc::{CallError, Rpc, number};
 pub use script::{script, scripts_folder};
 pub use shared::Shared;
@@ -27,6 +36,7 @@ use std::time::{Duration, Instant};
 sol! {
     /// What the tests call on L1 (spec/records.md).
     interface Inbox {
+        function submit(uint256 forcedUpTo) external;
         function submitCalldata(uint256 forcedUpTo, bytes data) external;
         function recordCount() external view returns (uint256);
         function forcedCount() external view returns (uint256);

@@ -22,6 +22,18 @@ pub fn annex() -> PathBuf {
     built
 }
 
+/// Runs `annex` to its end; whether it succeeded, and what it printed on both streams.
+#[track_caller]
+pub fn run(arguments: &[&str]) -> (bool, String) {
+    let folder = tempfile::tempdir().expect("a folder");
+    let mut command = Command::new(annex());
+    command.args(arguments);
+    let mut process = Process::spawn(command, &folder.path().join("output"));
+    let what = format!("annex {} ends", arguments[0]);
+    let status = eventually(&what, Duration::from_secs(120), || process.exited());
+    (status.success(), process.output())
+}
+
 /// A child process with its output in a file.
 #[derive(Debug)]
 pub struct Process {

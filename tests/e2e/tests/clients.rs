@@ -4,12 +4,11 @@ use alloy_primitives::{Address, B256, Bytes, U256, keccak256};
 use alloy_trie::proof::verify_proof;
 use alloy_trie::{EMPTY_ROOT_HASH, KECCAK_EMPTY, Nibbles, TrieAccount};
 use annex_e2e::{
-    Anvil, Dev, DevOptions, ETHER, Folder, Rpc, Shared, Wallet, annex, eventually, script, seconds,
+    Anvil, Dev, DevOptions, ETHER, Folder, Rpc, Shared, Wallet, eventually, run, script, seconds,
     seed,
 };
 use serde_json::{Value, json};
 use std::fmt::Debug;
-use std::process::Command;
 use std::str::FromStr;
 use std::sync::Arc;
 
@@ -153,12 +152,6 @@ fn proofs_verify_against_the_state_root() {
             }
         }
     }
-}
-
-fn run(arguments: &[&str]) -> (bool, String) {
-    let output = Command::new(annex()).args(arguments).output().expect("annex runs");
-    let text = [output.stdout, output.stderr].concat();
-    (output.status.success(), String::from_utf8(text).expect("UTF-8"))
 }
 
 #[test]

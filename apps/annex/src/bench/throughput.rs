@@ -96,7 +96,7 @@ async fn fund(
     for result in client.batch("eth_sendRawTransaction", raws).await? {
         last = serde_json::from_value(result?).unwrap_or_default();
     }
-    wait_for_receipt(client, last).await?;
+    wait_for_seal(client, last).await?;
     let mut lanes: Vec<Lane> = (0..CONNECTIONS)
         .map(|_| Lane { client: RpcClient::new(rpc), senders: Vec::new() })
         .collect();
@@ -107,9 +107,12 @@ async fn fund(
     Ok(lanes)
 }
 
-async fn wait_for_receipt(client: &RpcClient, hash: B256) -> Result<(), BenchError> {
+/// Waits for the block of a transaction: a receipt may come before the block is sealed.
+async fn wait_for_seal(client: &RpcClient, hash: B256) -> Result<(), BenchError> {
     for _ in 0..600 {
-        if !client.call("eth_getTransactionReceipt", json!([hash])).await?.is_null() {
+        let receipt = client.call("eth_getTransactionReceipt", json!([hash])).await?;
+        let head = client.quantity("eth_blockNumber", json!([])).await?;
+        if parse_quantity(&receipt["blockNumber"]).is_some_and(|number| number <= head) {
             return Ok(());
         }
         tokio::time::sleep(Duration::from_millis(50)).await;
