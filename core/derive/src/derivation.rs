@@ -1,27 +1,17 @@
 //! The state machine.
 
-use crate::{Head, PAYLOAD_OVER, Rejection, RuleContext, check};
+use crate::step::{BatchTerms, Cursor, Decision, Log, Payload, Position, Skip};
+use crate::{Head, PAYLOAD_OVER, Rejection};
 use alloy_eips::eip4844::Blob;
-use alloy_primitives::{Address, B256, Bytes};
+use alloy_primitives::{B256, Bytes};
 use annex_types::batch::{self, BatchError, Limits};
 use annex_types::{
-    BLOCK_GAS_LIMIT, BatchBlock, BatchData, BatchRecord, BlockAttributes, BlockInput, ChainConfig,
-    ForcedItem, Header, MAX_BLOBS, Origin, Record, RecordEnv, RecordPayload, RecoveredTransaction,
-    TX_GAS_LIMIT_CAP, block::ExtraDataError,
+    BatchData, BatchRecord, BlockInput, ChainConfig, ForcedItem, Header, MAX_BLOBS, Origin, Record,
+    RecordEnv, RecordPayload, TX_GAS_LIMIT_CAP, block::ExtraDataError,
 };
+use core::convert::Infallible;
 use serde::{Deserialize, Serialize};
 use std::collections::VecDeque;
-
-/// How far derivation is; part of the settled leaf (spec/block.md).
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
-pub struct Cursor {
-    /// Index of the record being worked off.
-    pub record: u64,
-    /// Index of the next block in its payload, or [`PAYLOAD_OVER`].
-    pub block: u64,
-    /// Forced items consumed: the head's forced count.
-    pub forced: u64,
-}
 
 /// What to keep, beside the head's header and the records, to continue later; see [`Derivation::resume`].
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -55,15 +45,6 @@ pub struct BlockStep {
     pub input: BlockInput,
 }
 
-/// Why a batch's data yielded no block.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-pub enum Skip {
-    #[error(transparent)]
-    Payload(#[from] BatchError),
-    #[error("the batch stands on {named}, the head is {head}")]
-    WrongParent { named: B256, head: B256 },
-}
-
 /// A log that no Inbox writes: whoever served it lies, or the caller mixes logs up. The derivation is unchanged.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum LogError {
@@ -91,16 +72,8 @@ struct Entry {
 }
 
 struct PendingBatch {
-    submitter: Address,
-    forced_up_to: u64,
+    terms: BatchTerms,
     data: Result<Bytes, BatchError>,
-}
-
-/// The payload of the batch at the cursor.
-#[derive(Default)]
-struct Payload {
-    blocks: Vec<BatchBlock>,
-    skipped: Option<Skip>,
 }
 
 /// Derives blocks from records.
@@ -246,7 +219,8 @@ impl Derivation {
             }
         };
         self.forced_up_to = batch.forced_up_to;
-        Ok(PendingBatch { submitter: batch.submitter, forced_up_to: batch.forced_up_to, data })
+        let terms = BatchTerms { submitter: batch.submitter, forced_up_to: batch.forced_up_to };
+        Ok(PendingBatch { terms, data })
     }
 
     /// Number of forced items in the records so far.
@@ -260,23 +234,30 @@ impl Derivation {
         let Some(batch) = &entry.batch else {
             return Some(self.exhaust());
         };
-        let (submitter, forced_up_to) = (batch.submitter, batch.forced_up_to);
-        if self.cursor.block != PAYLOAD_OVER {
-            let payload = match self.payload.take() {
-                Some(payload) => payload,
-                None => self.open_payload(),
-            };
-            let block = usize::try_from(self.cursor.block).ok();
-            let block = block.and_then(|i| payload.blocks.get(i)).cloned();
-            self.payload = Some(payload);
-            if let Some(block) = block {
-                return Some(self.payload_block(block, forced_up_to));
+        let terms = batch.terms;
+        if self.cursor.block != PAYLOAD_OVER && self.payload.is_none() {
+            self.payload = Some(self.open_payload());
+        }
+        let block = usize::try_from(self.cursor.block).ok();
+        let block = self.payload.as_ref().zip(block).and_then(|(it, i)| it.blocks.get(i)).cloned();
+        let position = Position { config: &self.config, head: &self.head, cursor: self.cursor };
+        let Ok(decision) = position.decide(&terms, block, &Kept(self));
+        Some(self.take(decision))
+    }
+
+    fn take(&mut self, decision: Decision) -> Step {
+        let (record, block) = (self.cursor.record, self.cursor.block);
+        match decision {
+            Decision::Block { input, derived } => {
+                self.awaiting = Some(if derived { Awaiting::Derived } else { Awaiting::Payload });
+                Step::Block(BlockStep { record, block: (!derived).then_some(block), input: *input })
             }
+            Decision::Rejected(reason) => {
+                self.end_payload();
+                Step::Rejected { record, block, reason }
+            }
+            Decision::Exhausted => self.exhaust(),
         }
-        if self.head.forced_count < forced_up_to {
-            return Some(self.derived_block(submitter, forced_up_to));
-        }
-        Some(self.exhaust())
     }
 
     /// The block of the last step is the head now.
@@ -289,11 +270,8 @@ impl Derivation {
         let consumed = head.forced_count.checked_sub(self.head.forced_count);
         let consumed = consumed.expect("forced items are consumed in order") as usize;
         self.forced.drain(..consumed);
-        self.cursor.forced = head.forced_count;
-        self.cursor.block = match awaiting {
-            Awaiting::Payload => self.cursor.block + 1,
-            Awaiting::Derived => PAYLOAD_OVER,
-        };
+        let derived = matches!(awaiting, Awaiting::Derived);
+        self.cursor = self.cursor.applied(derived, head.forced_count);
         self.head = head;
         self.prune();
     }
@@ -317,111 +295,17 @@ impl Derivation {
         self.records.get(usize::try_from(record.checked_sub(self.first)?).ok()?)
     }
 
-    /// Decodes the data at the cursor and, unless blocks of it stand already, checks what it stands on.
     fn open_payload(&self) -> Payload {
         let batch = self.entry(self.cursor.record).and_then(|entry| entry.batch.as_ref());
         let Some(batch) = batch else {
             return Payload::default();
         };
-        let decoded = batch
-            .data
-            .as_ref()
-            .map_err(|e| *e)
-            .and_then(|data| batch::decode(data, &self.limits, self.config.l2_chain_id));
-        match decoded {
-            Err(error) => Payload { blocks: Vec::new(), skipped: Some(Skip::Payload(error)) },
-            Ok(None) => Payload::default(),
-            Ok(Some(batch)) => {
-                let (named, head) = (batch.parent_hash, self.head.hash);
-                if self.cursor.block == 0 && named != head {
-                    let skipped = Some(Skip::WrongParent { named, head });
-                    return Payload { blocks: Vec::new(), skipped };
-                }
-                Payload { blocks: batch.blocks, skipped: None }
-            }
-        }
-    }
-
-    fn payload_block(&mut self, block: BatchBlock, forced_up_to: u64) -> Step {
-        let (record, index) = (self.cursor.record, self.cursor.block);
-        match self.payload_input(block, forced_up_to) {
-            Ok(input) => {
-                self.awaiting = Some(Awaiting::Payload);
-                Step::Block(BlockStep { record, block: Some(index), input })
-            }
-            Err(reason) => {
-                self.end_payload();
-                Step::Rejected { record, block: index, reason }
-            }
-        }
-    }
-
-    fn payload_input(&self, block: BatchBlock, forced_up_to: u64) -> Result<BlockInput, Rejection> {
-        let forced_at = |item: u64| {
-            let at = usize::try_from(item.checked_sub(self.head.forced_count)?).ok()?;
-            self.forced.get(at).map(|(record, _)| *record)
-        };
-        let context = RuleContext {
-            record: self.cursor.record,
-            forced_up_to,
-            timestamp_of: &|record| self.entry(record).map(|entry| entry.env.timestamp),
-            record_of_forced: &forced_at,
-            max_origin_lag: self.config.max_origin_lag,
-            timestamp_drift: self.config.timestamp_drift,
-        };
-        check(&self.head, &block, &context)?;
-        let origin = self.origin(block.origin).ok_or(Rejection::OriginOutOfRange)?;
-        let transactions: Result<Vec<_>, _> =
-            block.transactions.into_iter().map(RecoveredTransaction::recover).collect();
-        let attributes = BlockAttributes {
-            timestamp: block.timestamp,
-            beneficiary: block.beneficiary,
-            origin,
-            blocks_in_second: self.head.next_in_second(block.timestamp),
-        };
-        // Bounded by the check above.
-        let forced = self.forced.iter().take(block.forced as usize);
-        Ok(BlockInput {
-            attributes,
-            forced: forced.map(|(_, item)| item.clone()).collect(),
-            transactions: transactions.map_err(|_| Rejection::Signature)?,
-        })
-    }
-
-    /// As many forced items as surely fit: their gas limits sum to at most a block's. Each fits alone, see `push_forced`.
-    fn derived_block(&mut self, submitter: Address, forced_up_to: u64) -> Step {
-        let record = self.cursor.record;
-        let origin = self.origin(record - 1).expect("records before the cursor are kept");
-        let at = self.entry(record).map_or(0, |entry| entry.env.timestamp);
-        let timestamp = at.max(self.head.timestamp);
-        let due = (forced_up_to - self.head.forced_count) as usize;
-        let mut gas = 0u64;
-        let forced = self.forced.iter().take(due).map(|(_, item)| item).take_while(|item| {
-            gas += item.gas_limit;
-            gas <= BLOCK_GAS_LIMIT
-        });
-        let is_same_second = timestamp == self.head.timestamp;
-        let input = BlockInput {
-            attributes: BlockAttributes {
-                timestamp,
-                beneficiary: submitter,
-                origin,
-                blocks_in_second: if is_same_second { self.head.blocks_in_second } else { 0 },
-            },
-            forced: forced.cloned().collect(),
-            transactions: Vec::new(),
-        };
-        self.awaiting = Some(Awaiting::Derived);
-        Step::Block(BlockStep { record, block: None, input })
-    }
-
-    fn origin(&self, index: u64) -> Option<Origin> {
-        let entry = self.entry(index)?;
-        Some(Origin { index, accumulator: entry.accumulator, env: entry.env })
+        let data = batch.data.as_ref().map(|data| &data[..]).map_err(|e| *e);
+        Payload::open(data, &self.limits, self.config.l2_chain_id, self.head.hash, self.cursor)
     }
 
     fn end_payload(&mut self) {
-        self.cursor.block = PAYLOAD_OVER;
+        self.cursor = self.cursor.payload_over();
         if let Some(payload) = &mut self.payload {
             payload.blocks = Vec::new();
         }
@@ -433,7 +317,7 @@ impl Derivation {
         if let Some(entry) = self.records.get_mut((record - self.first) as usize) {
             entry.batch = None;
         }
-        self.cursor = Cursor { record: record + 1, block: 0, ..self.cursor };
+        self.cursor = self.cursor.exhausted();
         self.prune();
         Step::Exhausted { record, skipped }
     }
@@ -444,6 +328,46 @@ impl Derivation {
         while self.first < needed && self.records.pop_front().is_some() {
             self.first += 1;
         }
+    }
+}
+
+/// What a derivation keeps of the log.
+struct Kept<'a>(&'a Derivation);
+
+impl Kept<'_> {
+    fn forced_entry(&self, item: u64) -> Option<&(u64, ForcedItem)> {
+        let at = item.checked_sub(self.0.head.forced_count)?;
+        self.0.forced.get(usize::try_from(at).ok()?)
+    }
+
+    /// A batch's `forcedUpTo` is within the items pushed before it.
+    fn forced_item(&self, item: u64) -> &ForcedItem {
+        &self.forced_entry(item).expect("unconsumed items are kept").1
+    }
+}
+
+impl Log for Kept<'_> {
+    type Error = Infallible;
+
+    fn timestamp(&self, record: u64) -> Option<u64> {
+        self.0.entry(record).map(|entry| entry.env.timestamp)
+    }
+
+    fn record_of_forced(&self, item: u64) -> Option<u64> {
+        self.forced_entry(item).map(|(record, _)| *record)
+    }
+
+    fn origin(&self, index: u64) -> Result<Origin, Infallible> {
+        let entry = self.0.entry(index).expect("records from the head's origin on are kept");
+        Ok(Origin { index, accumulator: entry.accumulator, env: entry.env })
+    }
+
+    fn forced_gas(&self, item: u64) -> Result<u64, Infallible> {
+        Ok(self.forced_item(item).gas_limit)
+    }
+
+    fn forced(&self, item: u64) -> Result<ForcedItem, Infallible> {
+        Ok(self.forced_item(item).clone())
     }
 }
 

@@ -6,9 +6,11 @@
 
 mod derivation;
 mod rules;
+mod step;
 
-pub use derivation::{BlockStep, Checkpoint, Cursor, Derivation, LogError, Skip, Step};
+pub use derivation::{BlockStep, Checkpoint, Derivation, LogError, Step};
 pub use rules::{Head, Rejection, RuleContext, check};
+pub use step::{BatchTerms, Cursor, Decision, Log, Payload, Position, Skip};
 
 /// Cursor's block once the payload is over: a block of it was rejected, or a derived block was made.
 pub const PAYLOAD_OVER: u64 = u64::MAX;

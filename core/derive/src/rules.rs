@@ -1,7 +1,10 @@
 //! What a block of a batch must satisfy besides executing (the rules table of spec/batch.md).
 
 use alloy_primitives::B256;
-use annex_types::{BatchBlock, ExtraData, Header, MAX_BLOCK_TRANSACTIONS, MAX_BLOCKS_PER_SECOND, block::ExtraDataError};
+use annex_types::{
+    BatchBlock, ExtraData, Header, MAX_BLOCK_TRANSACTIONS, MAX_BLOCKS_PER_SECOND,
+    block::ExtraDataError,
+};
 
 /// What derivation needs to know of the block it continues.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -10,6 +10,8 @@ pub mod fees;
 pub mod predeploys;
 pub mod promise;
 pub mod record;
+#[cfg(any(not(feature = "host"), test))]
+pub mod secp256k1;
 pub mod transaction;
 
 pub use alloy_consensus::Header;

@@ -66,6 +66,16 @@ pub enum BatchData {
     Calldata(Bytes),
 }
 
+impl BatchData {
+    /// What `dataHash` of spec/records.md hashes: the calldata, or the versioned hashes one after another.
+    pub fn hashed_bytes(&self) -> Bytes {
+        match self {
+            Self::Blobs(hashes) => hashes.iter().flat_map(|hash| hash.0).collect(),
+            Self::Calldata(data) => data.clone(),
+        }
+    }
+}
+
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct BatchRecord {
     pub submitter: Address,
@@ -98,9 +108,9 @@ impl RecordPayload {
         })
     }
 
-    /// `payloadHash` of spec/records.md.
-    pub fn hash(&self) -> B256 {
-        let encoded = match self {
+    /// The words that `payloadHash` of spec/records.md hashes.
+    pub fn encode(&self) -> Vec<u8> {
+        match self {
             Self::Genesis { config_hash, genesis_hash } => {
                 (*config_hash, *genesis_hash).abi_encode()
             }
@@ -116,16 +126,15 @@ impl RecordPayload {
             )
                 .abi_encode(),
             Self::Batch(b) => {
-                let data_hash = match &b.data {
-                    BatchData::Blobs(hashes) => {
-                        keccak256(hashes.iter().flat_map(|h| h.0).collect::<Vec<u8>>())
-                    }
-                    BatchData::Calldata(data) => keccak256(data),
-                };
+                let data_hash = keccak256(b.data.hashed_bytes());
                 (b.submitter, b.lease_id, U256::from(b.forced_up_to), data_hash).abi_encode()
             }
-        };
-        keccak256(encoded)
+        }
+    }
+
+    /// `payloadHash` of spec/records.md.
+    pub fn hash(&self) -> B256 {
+        keccak256(self.encode())
     }
 }
 
@@ -149,17 +158,20 @@ impl Record {
 
 /// `acc(i)` from `acc(i - 1)`.
 pub fn accumulate(previous: B256, env: &RecordEnv, payload: &RecordPayload) -> B256 {
-    keccak256(
-        (
-            payload.kind(),
-            previous,
-            env.l1_block_number,
-            env.timestamp,
-            env.base_fee,
-            env.blob_base_fee,
-            env.l1_parent_hash,
-            payload.hash(),
-        )
-            .abi_encode(),
+    keccak256(encode(previous, env, payload))
+}
+
+/// The eight words that `acc(i)` hashes.
+pub fn encode(previous: B256, env: &RecordEnv, payload: &RecordPayload) -> Vec<u8> {
+    (
+        payload.kind(),
+        previous,
+        env.l1_block_number,
+        env.timestamp,
+        env.base_fee,
+        env.blob_base_fee,
+        env.l1_parent_hash,
+        payload.hash(),
     )
+        .abi_encode()
 }

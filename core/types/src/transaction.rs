@@ -111,32 +111,21 @@ pub fn recover_signer(signature: &Signature, hash: B256) -> Result<Address, Sign
     rs[..32].copy_from_slice(&signature.r().to_be_bytes::<32>());
     rs[32..].copy_from_slice(&signature.s().to_be_bytes::<32>());
     let key = public_key(&rs, signature.v(), hash).ok_or(SignatureError::Invalid)?;
-    Ok(Address::from_slice(&keccak256(&key[1..])[12..]))
+    Ok(Address::from_slice(&keccak256(key)[12..]))
 }
 
-/// Uncompressed public key.
+/// Uncompressed public key, without its first byte.
 #[cfg(feature = "host")]
-fn public_key(rs: &[u8; 64], odd_y: bool, hash: B256) -> Option<[u8; 65]> {
+fn public_key(rs: &[u8; 64], odd_y: bool, hash: B256) -> Option<[u8; 64]> {
     use secp256k1::{Message, SECP256K1, ecdsa};
     let id = ecdsa::RecoveryId::from_u8_masked(u8::from(odd_y));
     let signature = ecdsa::RecoverableSignature::from_compact(rs, id).ok()?;
     let key = SECP256K1.recover_ecdsa(Message::from_digest(hash.0), &signature).ok()?;
-    Some(key.serialize_uncompressed())
+    key.serialize_uncompressed()[1..].try_into().ok()
 }
 
-/// Uncompressed public key.
 #[cfg(not(feature = "host"))]
-fn public_key(rs: &[u8; 64], odd_y: bool, hash: B256) -> Option<[u8; 65]> {
-    use k256::ecdsa::{RecoveryId, Signature, VerifyingKey};
-    let signature = Signature::from_slice(rs).ok()?;
-    let key = VerifyingKey::recover_from_prehash(
-        hash.as_slice(),
-        &signature,
-        RecoveryId::new(odd_y, false),
-    )
-    .ok()?;
-    key.to_encoded_point(false).as_bytes().try_into().ok()
-}
+use crate::secp256k1::recover as public_key;
 
 #[cfg(test)]
 mod tests;

@@ -4,6 +4,8 @@ mod world;
 
 use super::*;
 use crate::Head;
+use alloy_primitives::Address;
+use annex_types::{BLOCK_GAS_LIMIT, BatchBlock, BlockAttributes, RecoveredTransaction};
 use world::{Event, World, block, transfer};
 
 /// Genesis at second 1,000.
