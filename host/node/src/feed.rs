@@ -110,6 +110,8 @@ impl Watcher {
                 }
             }
             checker.disconnected();
+            // A leader that went silent is the one whose promises want comparing.
+            self.compare(&mut checker)?;
             sleep(RECONNECT).await;
         }
     }
@@ -120,7 +122,8 @@ impl Watcher {
             .subscribe("eth_subscribe", rpc_params!["miniBlocks"], "eth_unsubscribe")
             .await
             .map_err(connection)?;
-        let leader = node::leader(&self.client, self.lease).await.map_err(NodeError::from)?;
+        // Whatever L1 fails at here, the next connection asks again.
+        let leader = node::leader(&self.client, self.lease).await.map_err(connection)?;
         let leader = leader.promiseSigner;
         tracing::info!(url = self.url, signer = %leader, "following promises");
         let mut check = interval(CHECK);
@@ -134,14 +137,19 @@ impl Watcher {
                 }
                 _ = check.tick() => {
                     self.fill(checker, &client, leader).await?;
-                    let snapshot = self.store.snapshot().map_err(NodeError::from)?;
-                    let broken = checker.compare(&snapshot, self.progress.safe());
-                    for found in broken.map_err(NodeError::from)? {
-                        self.state.report(&found);
-                    }
+                    self.compare(checker)?;
                 }
             }
         }
+    }
+
+    /// Compares promises with what L1 has recorded meanwhile.
+    fn compare(&self, checker: &mut Checker) -> Result<(), NodeError> {
+        let snapshot = self.store.snapshot()?;
+        for found in checker.compare(&snapshot, self.progress.safe())? {
+            self.state.report(&found);
+        }
+        Ok(())
     }
 
     fn take(
