@@ -4,6 +4,7 @@ mod bench;
 mod dev;
 mod machine;
 mod node;
+mod riscv;
 mod rpc_client;
 mod tx;
 mod wallet;
@@ -51,6 +52,9 @@ enum Command {
     /// Move ether between L1 and L2
     #[command(subcommand)]
     Wallet(wallet::Wallet),
+    /// The machine that proofs are made with
+    #[command(subcommand)]
+    Riscv(riscv::Riscv),
 }
 
 /// Everything a command can end with; each says what to do.
@@ -72,6 +76,10 @@ enum CliError {
 
 fn main() -> ExitCode {
     let cli = Cli::parse();
+    // It needs neither log nor runtime, and ends with the program's exit code.
+    if let Command::Riscv(command) = cli.command {
+        return riscv::run(command);
+    }
     tracing_subscriber::fmt()
         .with_env_filter(EnvFilter::new(&cli.log))
         .with_writer(std::io::stderr)
@@ -96,6 +104,7 @@ fn run(command: Command) -> Result<(), CliError> {
             Command::Tx(args) => Ok(tx::run(args).await?),
             Command::Bench(bench) => Ok(bench::run(bench).await?),
             Command::Wallet(wallet) => Ok(wallet::run(wallet).await?),
+            Command::Riscv(_) => unreachable!("`main` has run it"),
         }
     })
 }
