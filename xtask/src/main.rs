@@ -43,7 +43,14 @@ enum Command {
         from: Option<String>,
     },
     /// Run the tests with larger counts, five idle minutes and the fuzz targets. Takes hours.
-    Soak,
+    Soak {
+        /// Begin at this stage (names as printed).
+        #[arg(long, value_name = "STAGE")]
+        from: Option<String>,
+        /// Small counts, to see that every part works. Takes minutes.
+        #[arg(long)]
+        rehearse: bool,
+    },
     /// What `.ci/run` runs once the machine has its packages.
     Ci,
     /// Compile the contracts and write their artifacts.
@@ -102,7 +109,7 @@ fn main() -> ExitCode {
     let result = match Cli::parse().command {
         Command::Test { from } => pipeline::test(from.as_deref()),
         Command::Ci => pipeline::test(None),
-        Command::Soak => pipeline::soak(),
+        Command::Soak { from, rehearse } => pipeline::soak(from.as_deref(), rehearse),
         Command::Bindings { check } => pipeline::bindings(check),
         Command::Tidy => tidy::run(),
         Command::Deps { write } => deps::run(write),

@@ -9,14 +9,31 @@ use crate::metadata::Metadata;
 use crate::process::{cargo, command, read, root, run, run_observed, version};
 use crate::{Error, Result, deps, guest, tidy};
 
-/// Longest case of the idle test in `soak`, in seconds.
-const SOAK_IDLE_SECONDS: &str = "300";
-/// Cases of each property test in `soak`; proptest's own default is 256.
-const SOAK_CASES: &str = "20000";
-/// Call sequences of each Solidity invariant in `soak`.
-const SOAK_INVARIANT_RUNS: &str = "2000";
-/// Seconds for each fuzz target in `soak`.
-const SOAK_FUZZ_SECONDS: u32 = 600;
+/// How long the tests of `soak` run.
+#[derive(Clone, Copy)]
+struct Counts {
+    /// Of each property test; proptest's own default is 256.
+    cases: u32,
+    /// Call sequences of each Solidity invariant.
+    invariant_runs: u32,
+    /// Of the idle test.
+    idle_seconds: u32,
+    /// `kill -9` under load.
+    crashes: u32,
+    /// Of each fuzz target.
+    fuzz_seconds: u32,
+}
+
+const SOAK: Counts = Counts {
+    cases: 20_000,
+    invariant_runs: 2_000,
+    idle_seconds: 300,
+    crashes: 50,
+    fuzz_seconds: 600,
+};
+/// Shows that every part of `soak` works.
+const REHEARSAL: Counts =
+    Counts { cases: 64, invariant_runs: 8, idle_seconds: 10, crashes: 2, fuzz_seconds: 5 };
 
 /// Test counts, read from what the runners print.
 #[derive(Default)]
@@ -52,59 +69,69 @@ impl Tally {
 
 struct Stage {
     name: &'static str,
-    run: fn(&mut Tally) -> Result,
+    run: fn(&mut Tally, Option<Counts>) -> Result,
 }
 
 const TEST: &[Stage] = &[
-    Stage { name: "npm", run: |_| npm() },
-    Stage { name: "tidy", run: |_| tidy::run() },
-    Stage { name: "deps", run: |_| deps::run(false) },
-    Stage { name: "fmt", run: |_| run(&mut cargo(&["fmt", "--all", "--check"])) },
-    Stage { name: "clippy", run: |_| clippy() },
-    Stage { name: "bindings", run: |_| bindings(true) },
-    Stage { name: "contracts", run: |tally| contracts(tally, false) },
-    Stage { name: "scan", run: |_| run(&mut npm_run("scan")) },
-    Stage { name: "build", run: |_| build() },
-    Stage { name: "rust", run: |tally| rust(tally, false) },
-    Stage { name: "guest", run: |_| guest::run_or_skip() },
+    Stage { name: "npm", run: |_, _| npm() },
+    Stage { name: "vectors", run: |_, _| vectors() },
+    Stage { name: "tidy", run: |_, _| tidy::run() },
+    Stage { name: "deps", run: |_, _| deps::run(false) },
+    Stage { name: "fmt", run: |_, _| run(&mut cargo(&["fmt", "--all", "--check"])) },
+    Stage { name: "clippy", run: |_, _| clippy() },
+    Stage { name: "bindings", run: |_, _| bindings(true) },
+    Stage { name: "contracts", run: contracts },
+    Stage { name: "scan", run: |_, _| run(&mut npm_run("scan")) },
+    Stage { name: "build", run: |_, _| build() },
+    Stage { name: "rust", run: rust },
+    Stage { name: "guest", run: |_, _| guest::run_or_skip() },
 ];
 
-const SOAK: &[Stage] = &[
-    Stage { name: "npm", run: |_| npm() },
-    Stage { name: "contracts", run: |tally| contracts(tally, true) },
-    Stage { name: "build", run: |_| build() },
-    Stage { name: "rust", run: |tally| rust(tally, true) },
-    Stage { name: "fuzz", run: |_| fuzz() },
+const SOAK_STAGES: &[Stage] = &[
+    Stage { name: "npm", run: |_, _| npm() },
+    Stage { name: "contracts", run: contracts },
+    Stage { name: "build", run: |_, _| build() },
+    Stage { name: "rust", run: rust },
+    Stage { name: "fuzz", run: |_, counts| fuzz(counts.unwrap_or(SOAK)) },
 ];
 
 pub fn test(from: Option<&str>) -> Result {
-    let from = match from {
-        None => 0,
-        Some(name) => TEST.iter().position(|stage| stage.name == name).ok_or_else(|| {
-            let known: Vec<_> = TEST.iter().map(|stage| stage.name).collect();
-            Error::UnknownStage { name: name.into(), known: known.join(", ") }
-        })?,
-    };
-    run_stages(&TEST[from..])
+    run_stages("test", TEST, from, None)
 }
 
-pub fn soak() -> Result {
-    run_stages(SOAK)
+pub fn soak(from: Option<&str>, rehearse: bool) -> Result {
+    run_stages("soak", SOAK_STAGES, from, Some(if rehearse { REHEARSAL } else { SOAK }))
 }
 
-fn run_stages(stages: &[Stage]) -> Result {
+/// The stages from `from` on.
+fn stages_from(stages: &'static [Stage], from: Option<&str>) -> Result<&'static [Stage]> {
+    let Some(name) = from else { return Ok(stages) };
+    let at = stages.iter().position(|stage| stage.name == name).ok_or_else(|| {
+        let known: Vec<_> = stages.iter().map(|stage| stage.name).collect();
+        Error::UnknownStage { name: name.into(), known: known.join(", ") }
+    })?;
+    Ok(&stages[at..])
+}
+
+fn run_stages(
+    command: &str,
+    stages: &'static [Stage],
+    from: Option<&str>,
+    counts: Option<Counts>,
+) -> Result {
+    let stages = stages_from(stages, from)?;
     let start = Instant::now();
     let mut tally = Tally::default();
     let mut timings = Vec::new();
     for (at, stage) in stages.iter().enumerate() {
         println!("\n[{}/{}] {}", at + 1, stages.len(), stage.name);
         let begin = Instant::now();
-        let result = (stage.run)(&mut tally);
+        let result = (stage.run)(&mut tally, counts);
         timings.push((stage.name, begin.elapsed()));
         if let Err(error) = result {
             report(&timings, start.elapsed(), &tally);
             println!(
-                "FAILED in `{0}`; to repeat from there: cargo xtask test --from {0}",
+                "FAILED in `{0}`; to repeat from there: cargo xtask {command} --from {0}",
                 stage.name
             );
             return Err(error);
@@ -189,12 +216,18 @@ pub fn bindings(check: bool) -> Result {
     run(&mut command("node", &args))
 }
 
-fn contracts(tally: &mut Tally, soak: bool) -> Result {
+/// The committed vectors are what their makers write.
+fn vectors() -> Result {
+    run(&mut command("node", &["spec/vectors/generate.mjs", "--check"]))?;
+    run(&mut command("node", &["contracts/bin/vectors", "--check"]))
+}
+
+fn contracts(tally: &mut Tally, counts: Option<Counts>) -> Result {
     let mut command = npm_run("test");
-    if soak {
+    if let Some(counts) = counts {
         command
-            .env("FOUNDRY_FUZZ_RUNS", SOAK_CASES)
-            .env("FOUNDRY_INVARIANT_RUNS", SOAK_INVARIANT_RUNS);
+            .env("FOUNDRY_FUZZ_RUNS", counts.cases.to_string())
+            .env("FOUNDRY_INVARIANT_RUNS", counts.invariant_runs.to_string());
     }
     run_observed(&mut command, |line| tally.observe(line))
 }
@@ -205,22 +238,23 @@ fn build() -> Result {
     run(&mut cargo(&["test", "--release", "--workspace", "--locked", "--no-run"]))
 }
 
-fn rust(tally: &mut Tally, soak: bool) -> Result {
+fn rust(tally: &mut Tally, counts: Option<Counts>) -> Result {
     let binary = Metadata::load()?.target_directory.join("release/annex");
     let mut command = cargo(&["test", "--release", "--workspace", "--locked"]);
     command.env("ANNEX_BIN", binary);
-    if soak {
+    if let Some(counts) = counts {
         command
             .env("ANNEX_SOAK", "1")
-            .env("ANNEX_IDLE_SECONDS", SOAK_IDLE_SECONDS)
-            .env("PROPTEST_CASES", SOAK_CASES);
+            .env("ANNEX_IDLE_SECONDS", counts.idle_seconds.to_string())
+            .env("ANNEX_CRASHES", counts.crashes.to_string())
+            .env("PROPTEST_CASES", counts.cases.to_string());
     }
     run_observed(&mut command, |line| tally.observe(line))
 }
 
 /// Each target of `tests/fuzz`, one after another. cargo-fuzz wants a nightly compiler's
 /// flags, which `RUSTC_BOOTSTRAP` unlocks.
-fn fuzz() -> Result {
+fn fuzz(counts: Counts) -> Result {
     let targets = root().join("tests/fuzz/fuzz_targets");
     if !targets.exists() {
         println!("  fuzz targets skipped: tests/fuzz does not exist");
@@ -234,7 +268,7 @@ fn fuzz() -> Result {
     for entry in std::fs::read_dir(&targets).map_err(failed)? {
         let path = entry.map_err(failed)?.path();
         let name = path.file_stem().unwrap_or_default().to_string_lossy().into_owned();
-        let seconds = format!("-max_total_time={SOAK_FUZZ_SECONDS}");
+        let seconds = format!("-max_total_time={}", counts.fuzz_seconds);
         let args = ["fuzz", "run", "--fuzz-dir", "tests/fuzz", "--release", &name, "--", &seconds];
         run(cargo(&args).env("RUSTC_BOOTSTRAP", "1"))?;
     }
