@@ -1,5 +1,6 @@
 //! Differential tests against `alloy-trie`.
 
+use std::cell::RefCell;
 use std::collections::{BTreeMap, BTreeSet};
 
 use alloy_primitives::{Address, B256, Bytes, U256, keccak256};
@@ -282,9 +283,7 @@ fn check_states(blocks: &[Block]) {
 
         // The witness of all reads and of the update is enough to do both again.
         let recorder = Recorder::new(&memory);
-        let flat = ReadRecorder::new(TrieReader::new(&memory, root, (0, B256::ZERO)));
-        check_reader(&flat, &before);
-        recorder.record(root, 0, &flat.into_reads()).unwrap();
+        check_reader(&TrieReader::new(&recorder, root, (0, B256::ZERO)), &before);
         let update = apply_changes(&recorder, root, &changes).unwrap();
         let witness = WitnessSource::new(recorder.into_witness());
         check_reader(&TrieReader::new(&witness, root, (0, B256::ZERO)), &before);
@@ -343,12 +342,13 @@ fn block_hashes_come_from_the_history_contract() {
     memory.apply(update.nodes);
 
     let parent = (9000, B256::repeat_byte(7));
-    let reads = ReadRecorder::new(TrieReader::new(&memory, update.root, parent));
-    assert_eq!(reads.block_hash(9000).unwrap(), parent.1);
-    assert_eq!(reads.block_hash(8999).unwrap(), hash(8999));
-    assert_eq!(reads.block_hash(8191).unwrap(), hash(8191));
-    let recorder = Recorder::new(&memory);
-    recorder.record(update.root, 9000, &reads.into_reads()).unwrap();
+    let (recorder, reads) = (Recorder::new(&memory), RefCell::default());
+    let reader = ReadRecorder::new(TrieReader::new(&recorder, update.root, parent), &reads);
+    assert_eq!(reader.block_hash(9000).unwrap(), parent.1);
+    assert_eq!(reader.block_hash(8999).unwrap(), hash(8999));
+    assert_eq!(reader.block_hash(8191).unwrap(), hash(8191));
+    let slots = [0, 808, 809].map(|slot| (HISTORY_ADDRESS, U256::from(slot)));
+    assert_eq!(*reads.borrow(), Reads { slots: slots.into(), ..Reads::default() });
     let witness = WitnessSource::new(recorder.into_witness());
     let reader = TrieReader::new(&witness, update.root, parent);
     assert_eq!(reader.block_hash(8191).unwrap(), hash(8191));
@@ -360,11 +360,10 @@ fn codes_are_recorded() {
     let code = Bytes::from_static(&[0x60, 0x00]);
     let hash = keccak256(&code);
     let memory = Memory { codes: BTreeMap::from([(hash, code.clone())]), ..Memory::default() };
-    let reads = ReadRecorder::new(TrieReader::new(&memory, EMPTY_ROOT, (0, B256::ZERO)));
-    assert_eq!(reads.code(KECCAK_EMPTY).unwrap(), Bytes::new());
-    assert_eq!(reads.code(hash).unwrap(), code);
     let recorder = Recorder::new(&memory);
-    recorder.record(EMPTY_ROOT, 0, &reads.into_reads()).unwrap();
+    let reader = TrieReader::new(&recorder, EMPTY_ROOT, (0, B256::ZERO));
+    assert_eq!(reader.code(KECCAK_EMPTY).unwrap(), Bytes::new());
+    assert_eq!(reader.code(hash).unwrap(), code);
     let witness = recorder.into_witness();
     assert_eq!(witness.codes.len(), 1);
     assert_eq!(WitnessSource::new(witness).code(hash).unwrap(), code);

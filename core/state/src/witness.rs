@@ -6,9 +6,7 @@ use alloy_rlp::{RlpDecodable, RlpEncodable};
 use alloy_trie::Nibbles;
 
 use crate::reader::{HISTORY_ADDRESS, HISTORY_WINDOW};
-use crate::{
-    AccountInfo, KECCAK_EMPTY, NodeSource, StateReader, TrieError, read_account, read_slot,
-};
+use crate::{AccountInfo, NodeSource, StateReader};
 
 /// The nodes and codes that one block's execution and root computation touch, each list sorted by
 /// the Keccak hash of its entries and free of duplicates (`spec/state.md`).
@@ -73,35 +71,6 @@ impl<S: NodeSource> Recorder<S> {
         Self { source, nodes: RefCell::default(), codes: RefCell::default() }
     }
 
-    /// Takes the nodes and codes that reading these keys from the trie touches, for a block that
-    /// was executed on a flat state with root `root` after block `parent`.
-    pub fn record(
-        &self,
-        root: B256,
-        parent: u64,
-        reads: &Reads,
-    ) -> Result<(), TrieError<S::Error>> {
-        let mut slots = reads.slots.clone();
-        for number in reads.block_hashes.iter().filter(|number| **number != parent) {
-            slots.insert((HISTORY_ADDRESS, U256::from(number % HISTORY_WINDOW)));
-        }
-        let owners = slots.iter().map(|(address, _)| *address);
-        let addresses: BTreeSet<_> = reads.accounts.iter().copied().chain(owners).collect();
-        for address in addresses {
-            let account = read_account(self, root, address)?;
-            let range = (address, U256::ZERO)..=(address, U256::MAX);
-            for (_, slot) in slots.range(range) {
-                if let Some(account) = account {
-                    read_slot(self, account.storage_root, address, *slot)?;
-                }
-            }
-        }
-        for hash in reads.codes.iter().filter(|hash| **hash != KECCAK_EMPTY) {
-            self.code(*hash).map_err(TrieError::Source)?;
-        }
-        Ok(())
-    }
-
     pub fn into_witness(self) -> Witness {
         Witness {
             nodes: self.nodes.into_inner().into_values().collect(),
@@ -131,37 +100,23 @@ impl<S: NodeSource> NodeSource for Recorder<S> {
 pub struct Reads {
     pub accounts: BTreeSet<Address>,
     pub slots: BTreeSet<(Address, U256)>,
-    pub codes: BTreeSet<B256>,
-    pub block_hashes: BTreeSet<u64>,
 }
 
-impl Reads {
-    pub fn merge(&mut self, other: Reads) {
-        self.accounts.extend(other.accounts);
-        self.slots.extend(other.slots);
-        self.codes.extend(other.codes);
-        self.block_hashes.extend(other.block_hashes);
-    }
-}
-
-/// A reader that notes every key read through it.
+/// A reader that notes every key read through it; for the hash of a block, the key in the history
+/// contract.
 #[derive(Debug)]
-pub struct ReadRecorder<R> {
+pub struct ReadRecorder<'a, R> {
     base: R,
-    reads: RefCell<Reads>,
+    reads: &'a RefCell<Reads>,
 }
 
-impl<R> ReadRecorder<R> {
-    pub fn new(base: R) -> Self {
-        Self { base, reads: RefCell::default() }
-    }
-
-    pub fn into_reads(self) -> Reads {
-        self.reads.into_inner()
+impl<'a, R> ReadRecorder<'a, R> {
+    pub fn new(base: R, reads: &'a RefCell<Reads>) -> Self {
+        Self { base, reads }
     }
 }
 
-impl<R: StateReader> StateReader for ReadRecorder<R> {
+impl<R: StateReader> StateReader for ReadRecorder<'_, R> {
     type Error = R::Error;
 
     fn account(&self, address: Address) -> Result<Option<AccountInfo>, R::Error> {
@@ -175,12 +130,12 @@ impl<R: StateReader> StateReader for ReadRecorder<R> {
     }
 
     fn code(&self, hash: B256) -> Result<Bytes, R::Error> {
-        self.reads.borrow_mut().codes.insert(hash);
         self.base.code(hash)
     }
 
     fn block_hash(&self, number: u64) -> Result<B256, R::Error> {
-        self.reads.borrow_mut().block_hashes.insert(number);
+        let slot = U256::from(number % HISTORY_WINDOW);
+        self.reads.borrow_mut().slots.insert((HISTORY_ADDRESS, slot));
         self.base.block_hash(number)
     }
 }

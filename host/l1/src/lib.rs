@@ -31,6 +31,8 @@ pub use error::{L1Error, LogFault, Revert};
 pub use follow::{Checkpoint, Event, Follower};
 pub use genesis::predeploys;
 pub use poster::{BatchBody, Poster};
-pub use records::{L1Record, LogPosition, decode_record, op_alias_hash};
+pub use records::{
+    L1Record, LogPosition, decode_payload, decode_record, encode_payload, op_alias_hash,
+};
 pub use send::{Call, Included, SendLimits, SendOutcome, Sender};
 pub use transport::{http_client, http_client_with};

@@ -97,8 +97,40 @@ pub fn decode_record(log: &Log, position: &mut LogPosition) -> Result<L1Record, 
     Ok(L1Record { record, block_hash, tx_hash, log_index })
 }
 
+/// The `payload` of a `Record` event (spec/records.md, "Events").
+pub fn encode_payload(payload: &RecordPayload) -> Bytes {
+    match payload {
+        RecordPayload::Genesis { config_hash, genesis_hash } => {
+            (*config_hash, *genesis_hash).abi_encode_params()
+        }
+        RecordPayload::Forced(item) => (
+            U256::from(item.index),
+            item.from,
+            item.to,
+            U256::from(item.mint),
+            item.value,
+            item.gas_limit,
+            item.is_creation,
+            item.data.clone(),
+        )
+            .abi_encode_params(),
+        RecordPayload::Batch(BatchRecord { submitter, lease_id, forced_up_to, data }) => {
+            let forced_up_to = U256::from(*forced_up_to);
+            match data {
+                BatchData::Blobs(hashes) => {
+                    (*submitter, *lease_id, forced_up_to, hashes.clone()).abi_encode_params()
+                }
+                BatchData::Calldata(data) => {
+                    (*submitter, *lease_id, forced_up_to, data.clone()).abi_encode_params()
+                }
+            }
+        }
+    }
+    .into()
+}
+
 /// The event's `payload` by its `kind`.
-fn decode_payload(kind: B256, payload: &[u8]) -> Result<RecordPayload, LogFault> {
+pub fn decode_payload(kind: B256, payload: &[u8]) -> Result<RecordPayload, LogFault> {
     type Forced = (U256, Address, Address, U256, U256, u64, bool, Bytes);
     let batch = |submitter, lease_id, forced_up_to: U256, data| {
         let forced_up_to = forced_up_to.try_into().map_err(|_| LogFault::Payload)?;

@@ -168,7 +168,7 @@ impl FollowTask {
     async fn take_step(&mut self, step: Step) -> Result<(), NodeError> {
         match step {
             Step::Block(step) => {
-                let number = self.derived.safe + 1;
+                let (number, before) = (self.derived.safe + 1, self.derivation.cursor());
                 let header = match self.own_block(number, &step.input)? {
                     Some(block) => block.header,
                     None => match self.engine.import(self.derived.safe, step.input).await? {
@@ -185,7 +185,7 @@ impl FollowTask {
                 self.derived.safe = number;
                 let forced = self.derivation.head().forced_count;
                 self.engine.safe(number, forced)?;
-                self.keep(Some((number, step.record)))?;
+                self.keep(Some((number, before)))?;
                 self.progress.set_safe(number);
                 Ok(())
             }
@@ -204,7 +204,7 @@ impl FollowTask {
         }
     }
 
-    fn keep(&mut self, block: Option<(u64, u64)>) -> Result<(), NodeError> {
+    fn keep(&mut self, block: Option<(u64, Cursor)>) -> Result<(), NodeError> {
         self.derived.checkpoint = self.derivation.checkpoint();
         Ok(progress::put_derived(&self.store, &self.derived, block)?)
     }

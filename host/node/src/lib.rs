@@ -12,10 +12,12 @@ mod follow;
 mod node;
 mod post;
 mod progress;
+mod proofs;
 mod status;
 
 pub use annex_store::Durability;
 pub use config::{LeaderKeys, NodeConfig, Role};
 pub use dev::{Dev, DevConfig, DevError};
 pub use node::{Node, NodeError, genesis};
+pub use proofs::{ClaimStart, ExecutionWitness, RecordJson};
 pub use status::{Stage, TransactionStatus};

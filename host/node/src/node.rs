@@ -8,6 +8,7 @@ use crate::{
     follow::{self, FollowTask},
     post::{self, PostTask},
     progress::{self, Progress},
+    proofs,
 };
 use alloy_primitives::{Address, B256, U256};
 use annex_derive::LogError;
@@ -98,7 +99,8 @@ impl Node {
             progress: progress.clone(),
             orders: !matches!(config.role, Role::Follower),
         });
-        let methods = api::module(&config.deployment, &client, &l2, &feed);
+        let mut methods = api::module(&config.deployment, &client, &l2, &feed);
+        methods.merge(proofs::module(&l2)).expect("their names are distinct");
         let routes = routes(&l2, metrics);
         let server =
             annex_rpc::serve(ServerConfig::new(config.addr), l2.clone(), methods, routes).await?;

@@ -1,7 +1,7 @@
 //! How far the node has followed L1, as it is kept in the store and shown to readers.
 
 use alloy_primitives::B256;
-use annex_derive::Checkpoint as DeriveCheckpoint;
+use annex_derive::{Checkpoint as DeriveCheckpoint, Cursor};
 use annex_l1::{Checkpoint as L1Checkpoint, L1Record};
 use annex_store::{Snapshot, Store, StoreError};
 use annex_types::{Record, RecordEnv, RecordPayload};
@@ -39,8 +39,8 @@ impl From<L1Record> for StoredRecord {
     }
 }
 
-fn block_record_key(block: u64) -> Vec<u8> {
-    [b"block_record/".as_slice(), &block.to_be_bytes()].concat()
+fn block_cursor_key(block: u64) -> Vec<u8> {
+    [b"block_cursor/".as_slice(), &block.to_be_bytes()].concat()
 }
 
 fn forced_record_key(item: u64) -> Vec<u8> {
@@ -60,17 +60,17 @@ pub(crate) fn derived(snapshot: &Snapshot) -> Result<Derived, StoreError> {
     Ok(decode(snapshot.get_meta(DERIVE)?)?.unwrap_or_default())
 }
 
-/// Also notes that `block` came from `record`, where one did.
+/// Also notes where derivation stood before `block`, if one was derived.
 pub(crate) fn put_derived(
     store: &Store,
     derived: &Derived,
-    block: Option<(u64, u64)>,
+    block: Option<(u64, Cursor)>,
 ) -> Result<(), StoreError> {
     store.write(|writer| {
         writer.put_meta(DERIVE, Some(&encode(derived)))?;
         match block {
-            Some((block, record)) => {
-                writer.put_meta(&block_record_key(block), Some(&record.to_be_bytes()))
+            Some((block, before)) => {
+                writer.put_meta(&block_cursor_key(block), Some(&encode(&before)))
             }
             None => Ok(()),
         }
@@ -115,18 +115,22 @@ pub(crate) fn record(snapshot: &Snapshot, index: u64) -> Result<Option<StoredRec
     decode(snapshot.record(index)?)
 }
 
+/// Where derivation stood before a block that L1 carries: the cursor of the leaf before it.
+pub(crate) fn cursor_of_block(
+    snapshot: &Snapshot,
+    block: u64,
+) -> Result<Option<Cursor>, StoreError> {
+    decode(snapshot.get_meta(&block_cursor_key(block))?)
+}
+
 /// Index of the record a block was derived from.
 pub(crate) fn record_of_block(snapshot: &Snapshot, block: u64) -> Result<Option<u64>, StoreError> {
-    index_at(snapshot, &block_record_key(block))
+    Ok(cursor_of_block(snapshot, block)?.map(|cursor| cursor.record))
 }
 
 /// Index of the record that holds a forced item.
 pub(crate) fn record_of_forced(snapshot: &Snapshot, item: u64) -> Result<Option<u64>, StoreError> {
-    index_at(snapshot, &forced_record_key(item))
-}
-
-fn index_at(snapshot: &Snapshot, key: &[u8]) -> Result<Option<u64>, StoreError> {
-    let bytes = snapshot.get_meta(key)?.map(<[u8; 8]>::try_from).transpose();
+    let bytes = snapshot.get_meta(&forced_record_key(item))?.map(<[u8; 8]>::try_from).transpose();
     let bytes = bytes.map_err(|_| StoreError::Corrupt("node metadata"))?;
     Ok(bytes.map(u64::from_be_bytes))
 }

@@ -182,8 +182,8 @@ impl Store {
         self.write(|writer| writer.append_block(block))
     }
 
-    /// Removes all blocks after `number` and restores the state after it. Metadata, records and
-    /// witnesses stay.
+    /// Removes all blocks after `number` and restores the state after it. Metadata and records
+    /// stay.
     pub fn unwind_to(&self, number: u64) -> Result<()> {
         self.write(|writer| writer.unwind_to(number))
     }

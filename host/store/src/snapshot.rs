@@ -228,11 +228,6 @@ impl Snapshot {
         Ok(Some((decode_u64(key.value())?, value.value().to_vec())))
     }
 
-    /// The witness kept for a block.
-    pub fn witness(&self, number: u64) -> Result<Option<Vec<u8>>> {
-        Ok(self.get_number(Tab::Witnesses, number)?.map(|guard| guard.value().to_vec()))
-    }
-
     pub(crate) fn code(&self, hash: B256) -> Result<Bytes> {
         let guard = self.get(Tab::Codes, hash.as_slice())?;
         let guard = guard.ok_or(StoreError::Corrupt("no code"))?;

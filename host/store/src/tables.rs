@@ -9,7 +9,7 @@ use redb::{ReadOnlyTable, ReadTransaction, Table, TableDefinition, WriteTransact
 use crate::StoreError;
 
 /// Version of all that follows.
-pub(crate) const FORMAT: u32 = 1;
+pub(crate) const FORMAT: u32 = 2;
 
 type Bytes = &'static [u8];
 pub(crate) type WriteTable<'t> = Table<'t, Bytes, Bytes>;
@@ -23,8 +23,6 @@ pub(crate) enum Tab {
     UserMeta,
     /// index u64 → bytes of the caller's.
     Records,
-    /// number u64 → bytes of the caller's.
-    Witnesses,
     /// number u64 → hash ‖ rlp(header).
     Headers,
     /// hash → number u64.
@@ -59,13 +57,12 @@ pub(crate) enum Tab {
     Changes,
 }
 
-const COUNT: usize = 20;
+const COUNT: usize = 19;
 
 const DEFINITIONS: [TableDefinition<'static, Bytes, Bytes>; COUNT] = [
     TableDefinition::new("meta"),
     TableDefinition::new("user_meta"),
     TableDefinition::new("records"),
-    TableDefinition::new("witnesses"),
     TableDefinition::new("headers"),
     TableDefinition::new("numbers"),
     TableDefinition::new("bodies"),

@@ -359,25 +359,19 @@ fn a_failed_write_leaves_nothing() {
 }
 
 #[test]
-fn records_and_witnesses_are_kept_and_cut() {
+fn records_are_kept_and_cut() {
     let dir = tempfile::tempdir().unwrap();
     let store = Store::open(dir.path(), options(ALL)).unwrap();
     store
         .write(|writer| {
-            (0..300_u64).try_for_each(|i| {
-                writer.put_record(i, &i.to_le_bytes())?;
-                writer.put_witness(i, &[i as u8])
-            })
+            (0..300_u64).try_for_each(|i| writer.put_record(i, &i.to_le_bytes()))
         })
         .unwrap();
     store.write(|writer| writer.truncate_records(257)).unwrap();
-    store.write(|writer| writer.drop_witnesses_before(256)).unwrap();
     let snapshot = store.snapshot().unwrap();
     assert_eq!(snapshot.last_record().unwrap(), Some((256, 256_u64.to_le_bytes().to_vec())));
     assert_eq!(snapshot.record(257).unwrap(), None);
     assert_eq!(snapshot.record(0).unwrap(), Some(vec![0; 8]));
-    assert_eq!(snapshot.witness(255).unwrap(), None);
-    assert_eq!(snapshot.witness(256).unwrap(), Some(vec![0]));
 }
 
 #[test]

@@ -265,8 +265,8 @@ impl<'t> Writer<'t> {
         Ok(old)
     }
 
-    /// Removes all blocks after `number` and restores the state after it. Metadata, records and
-    /// witnesses stay.
+    /// Removes all blocks after `number` and restores the state after it. Metadata and records
+    /// stay.
     pub fn unwind_to(&mut self, number: u64) -> Result<()> {
         let head = self.head.ok_or(StoreError::Empty)?;
         if number > head.number {
@@ -339,18 +339,6 @@ impl<'t> Writer<'t> {
         let start = index.to_be_bytes();
         let records = &mut self.tables[Tab::Records];
         Ok(records.retain_in::<&[u8], _>(start.as_slice().., |_, _| false)?)
-    }
-
-    /// Keeps the witness of a block.
-    pub fn put_witness(&mut self, block: u64, witness: &[u8]) -> Result<()> {
-        self.put(Tab::Witnesses, &block.to_be_bytes(), witness)
-    }
-
-    /// Removes the witnesses of all blocks before `block`.
-    pub fn drop_witnesses_before(&mut self, block: u64) -> Result<()> {
-        let end = block.to_be_bytes();
-        let witnesses = &mut self.tables[Tab::Witnesses];
-        Ok(witnesses.retain_in::<&[u8], _>(..end.as_slice(), |_, _| false)?)
     }
 }
 

@@ -40,6 +40,34 @@ fn op_alias_is_what_viem_computes() {
 
 proptest::proptest! {
     #[test]
+    fn payloads_are_read_back(
+        kind in 0usize..4,
+        numbers: [u64; 4],
+        mint: u128,
+        bytes in proptest::collection::vec(0u8.., 0..200),
+        blobs in 1usize..=MAX_BLOBS,
+    ) {
+        let word = |n: u64| B256::from(U256::from(n));
+        let batch = |data| {
+            let submitter = Address::from_word(word(numbers[0]));
+            let lease_id = U256::from(numbers[1]);
+            RecordPayload::Batch(BatchRecord { submitter, lease_id, forced_up_to: numbers[2], data })
+        };
+        let payload = match kind {
+            0 => RecordPayload::Genesis { config_hash: word(1), genesis_hash: word(numbers[0]) },
+            1 => {
+                let to = Address::from_word(word(numbers[0]));
+                let item = item(to, numbers[1] % 2 == 0, mint, numbers[1], numbers[2], &bytes);
+                RecordPayload::Forced(ForcedItem { index: numbers[3], ..item })
+            }
+            2 => batch(BatchData::Blobs((0..blobs as u64).map(word).collect())),
+            _ => batch(BatchData::Calldata(bytes.into())),
+        };
+        let decoded = decode_payload(payload.kind(), &encode_payload(&payload));
+        proptest::prop_assert_eq!(decoded, Ok(payload));
+    }
+
+    #[test]
     fn foreign_payloads_never_panic(kind in 0usize..5, payload in proptest::collection::vec(0u8.., 0..600)) {
         let kinds = [*kinds::GENESIS, *kinds::FORCED, *kinds::BATCH_BLOBS, *kinds::BATCH_CALLDATA, B256::ZERO];
         let _ = decode_payload(kinds[kind], &payload);

@@ -1,0 +1,396 @@
+//! What blocks are proved from: witnesses, records, and where the step of a leaf starts (spec/rpc.md, "Proofs").
+//!
+//! Nothing is recorded while blocks execute. A witness is built when somebody asks, by executing the block again on the state
+//! before it, which the store keeps as reverse diffs: recording costs the sealing lane a third of its speed, and a stored
+//! witness is some ten times as large as the diffs (`cargo bench -p annex-store --bench witness`).
+
+use crate::{chain::L2, progress};
+use alloy_consensus::{Block, BlockBody};
+use alloy_eips::{BlockId, BlockNumberOrTag};
+use alloy_primitives::{Address, B256, Bytes, U64, U256};
+use annex_derive::Cursor;
+use annex_l1::{LogFault, decode_payload, encode_payload};
+use annex_rpc::Chain;
+use annex_state::{ReadRecorder, Reads, Recorder, TrieError, TrieReader};
+use annex_stf::{ApplyError, SealedBlock, apply_block};
+use annex_store::{Snapshot, StoreError, StoredBlock};
+use annex_types::{
+    BlockAttributes, BlockInput, ChainConfig, ExtraData, ForcedItem, Header, Origin, Record,
+    RecordEnv, RecordPayload, block::ExtraDataError,
+};
+use jsonrpsee::{
+    RpcModule,
+    core::RegisterMethodError,
+    types::{
+        ErrorObjectOwned,
+        error::{INTERNAL_ERROR_CODE, INVALID_PARAMS_CODE},
+    },
+};
+use serde::{Deserialize, Serialize};
+use std::{cell::RefCell, collections::BTreeSet, sync::Arc};
+use tokio::sync::Semaphore;
+
+/// Records of one answer.
+const MAX_RECORDS: u64 = 256;
+const SERVER_ERROR: i32 = -32000;
+
+/// `debug_executionWitness`, in the shape of other clients.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ExecutionWitness {
+    /// Trie nodes, sorted by hash.
+    pub state: Vec<Bytes>,
+    /// Codes, sorted by hash.
+    pub codes: Vec<Bytes>,
+    /// Addresses, then slots, that execution read or wrote; each list sorted.
+    pub keys: Vec<Bytes>,
+    /// The parent's header, RLP.
+    pub headers: Vec<Bytes>,
+}
+
+/// `annex_claimInput`: where the step starts that makes a block.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct ClaimStart {
+    /// The block that the step makes.
+    pub block: U64,
+    /// Header of its parent, RLP.
+    pub head: Bytes,
+    pub record: U64,
+    /// Index in the record's payload.
+    pub index: U64,
+    pub forced: U64,
+    /// The first record that the step reads; the last one is `record`.
+    pub first_record: U64,
+    /// Accumulator before `first_record`.
+    pub previous: B256,
+}
+
+impl ClaimStart {
+    pub fn cursor(&self) -> Cursor {
+        Cursor { record: self.record.to(), block: self.index.to(), forced: self.forced.to() }
+    }
+}
+
+/// A record as `annex_records` serves it: the Inbox's event.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct RecordJson {
+    pub index: U64,
+    pub kind: B256,
+    pub accumulator: B256,
+    pub l1_block_number: U64,
+    pub timestamp: U64,
+    pub base_fee: U256,
+    pub blob_base_fee: U256,
+    pub l1_parent_hash: B256,
+    pub payload: Bytes,
+}
+
+impl From<&Record> for RecordJson {
+    fn from(record: &Record) -> Self {
+        let RecordEnv { l1_block_number, timestamp, base_fee, blob_base_fee, l1_parent_hash } =
+            record.env;
+        Self {
+            index: U64::from(record.index),
+            kind: record.payload.kind(),
+            accumulator: record.accumulator,
+            l1_block_number: U64::from(l1_block_number),
+            timestamp: U64::from(timestamp),
+            base_fee,
+            blob_base_fee,
+            l1_parent_hash,
+            payload: encode_payload(&record.payload),
+        }
+    }
+}
+
+impl RecordJson {
+    /// The record that follows `previous`, its accumulator being computed here.
+    pub fn record(&self, previous: B256) -> Result<Record, LogFault> {
+        let env = RecordEnv {
+            l1_block_number: self.l1_block_number.to(),
+            timestamp: self.timestamp.to(),
+            base_fee: self.base_fee,
+            blob_base_fee: self.blob_base_fee,
+            l1_parent_hash: self.l1_parent_hash,
+        };
+        let payload = decode_payload(self.kind, &self.payload)?;
+        Ok(Record::new(self.index.to(), previous, env, payload))
+    }
+}
+
+/// Why there is nothing to prove a block from.
+#[derive(Debug, thiserror::Error)]
+enum ProofError {
+    #[error("header not found")]
+    UnknownBlock,
+    #[error("block 0 is genesis: nothing is executed to make it")]
+    Genesis,
+    #[error(
+        "block {number} is not on L1 yet: it has no leaf; the newest block that has one is {safe}"
+    )]
+    NotOnL1 { number: u64, safe: u64 },
+    #[error("record {0} is not known")]
+    UnknownRecord(u64),
+    #[error("at most {MAX_RECORDS} records at a time")]
+    TooManyRecords,
+    /// Its origin or forced items were replaced by a reorganisation that is being followed.
+    #[error("block {0} is being replaced: L1 reorganised; ask again")]
+    Replaced(u64),
+    #[error("request was not completed")]
+    Cancelled,
+    #[error("a block of the store is not of this chain: {0}")]
+    Header(#[from] ExtraDataError),
+    #[error(transparent)]
+    Store(#[from] StoreError),
+}
+
+impl From<ApplyError<TrieError<StoreError>, StoreError>> for ProofError {
+    fn from(error: ApplyError<TrieError<StoreError>, StoreError>) -> Self {
+        match error {
+            ApplyError::Reader(error) | ApplyError::Trie(error) => Self::Store(error.into()),
+            ApplyError::Parent(error) => error.into(),
+        }
+    }
+}
+
+impl From<ProofError> for ErrorObjectOwned {
+    fn from(error: ProofError) -> Self {
+        let message = error.to_string();
+        let code = match error {
+            ProofError::TooManyRecords => INVALID_PARAMS_CODE,
+            ProofError::UnknownBlock
+            | ProofError::Genesis
+            | ProofError::NotOnL1 { .. }
+            | ProofError::UnknownRecord(_)
+            | ProofError::Replaced(_)
+            | ProofError::Store(StoreError::Pruned { .. } | StoreError::UnknownBlock(_)) => {
+                SERVER_ERROR
+            }
+            ProofError::Cancelled | ProofError::Header(_) | ProofError::Store(_) => {
+                tracing::warn!(%error, "a block cannot be proved");
+                INTERNAL_ERROR_CODE
+            }
+        };
+        Self::owned(code, message, None::<()>)
+    }
+}
+
+struct Context {
+    l2: Arc<L2>,
+    /// Building a witness takes memory by what changed since.
+    building: Semaphore,
+}
+
+pub(crate) fn module(l2: &Arc<L2>) -> RpcModule<impl Send + Sync + 'static> {
+    let mut module = RpcModule::new(Context { l2: l2.clone(), building: Semaphore::new(1) });
+    register(&mut module).expect("the names below are distinct");
+    module
+}
+
+fn register(module: &mut RpcModule<Context>) -> Result<(), RegisterMethodError> {
+    module.register_async_method("debug_executionWitness", |params, context, _| async move {
+        let id: BlockId = params.one()?;
+        execution_witness(&context, id).await
+    })?;
+    module.register_async_method(
+        "debug_executionWitnessByBlockHash",
+        |params, context, _| async move {
+            let hash: B256 = params.one()?;
+            execution_witness(&context, hash.into()).await
+        },
+    )?;
+    module.register_method("debug_getRawBlock", |params, context, _| {
+        let id: BlockId = params.one()?;
+        raw_block(&context.l2, id).map_err(ErrorObjectOwned::from)
+    })?;
+    module.register_method("annex_claimInput", |params, context, _| {
+        let number: U64 = params.one()?;
+        claim_start(&context.l2, number.to()).map_err(ErrorObjectOwned::from)
+    })?;
+    module.register_method("annex_records", |params, context, _| {
+        let (first, count): (U64, U64) = params.parse()?;
+        records(&context.l2, first.to(), count.to()).map_err(ErrorObjectOwned::from)
+    })?;
+    Ok(())
+}
+
+/// Number of the sealed block that `id` names.
+fn number(l2: &L2, snapshot: &Snapshot, id: BlockId) -> Result<u64, ProofError> {
+    let head = || snapshot.head().map(|head| head.number);
+    let found = match id {
+        BlockId::Hash(hash) => snapshot.number(hash.block_hash)?,
+        BlockId::Number(BlockNumberOrTag::Number(number)) => Some(number),
+        BlockId::Number(BlockNumberOrTag::Latest) => head(),
+        BlockId::Number(BlockNumberOrTag::Earliest) => Some(0),
+        BlockId::Number(BlockNumberOrTag::Safe) => Some(l2.finality().safe),
+        BlockId::Number(BlockNumberOrTag::Finalized) => Some(l2.finality().finalized),
+        // It is not sealed.
+        BlockId::Number(BlockNumberOrTag::Pending) => None,
+    };
+    found.filter(|number| Some(*number) <= head()).ok_or(ProofError::UnknownBlock)
+}
+
+async fn execution_witness(
+    context: &Context,
+    id: BlockId,
+) -> Result<ExecutionWitness, ErrorObjectOwned> {
+    let permit = context.building.acquire().await;
+    let _permit = permit.expect("the semaphore is never closed");
+    let l2 = context.l2.clone();
+    let build = move || {
+        let snapshot = l2.store.snapshot()?;
+        let number = number(&l2, &snapshot, id)?;
+        witness(&l2.config, &snapshot, number)
+    };
+    let built = tokio::task::spawn_blocking(build).await;
+    Ok(built.unwrap_or(Err(ProofError::Cancelled))?)
+}
+
+/// The witness of a block, by executing it again on its parent's state.
+fn witness(
+    config: &ChainConfig,
+    snapshot: &Snapshot,
+    number: u64,
+) -> Result<ExecutionWitness, ProofError> {
+    let block = snapshot.block(number)?.ok_or(ProofError::UnknownBlock)?;
+    let view = snapshot.at(number.checked_sub(1).ok_or(ProofError::Genesis)?)?;
+    let (parent, hash) = (view.header(), block.hash);
+    let input = block_input(snapshot, parent, block)?;
+    let (recorder, reads) = (Recorder::new(&view), RefCell::default());
+    let reader = TrieReader::new(&recorder, view.root(), (parent.number, view.hash()));
+    let reader = ReadRecorder::new(reader, &reads);
+    let sealed = match apply_block(config, parent, &input, reader, &recorder)? {
+        Ok(sealed) if sealed.hash == hash => sealed,
+        Ok(_) | Err(_) => return Err(ProofError::Replaced(number)),
+    };
+    let keys = touched(reads.into_inner(), &sealed);
+    let witness = recorder.into_witness();
+    Ok(ExecutionWitness {
+        state: witness.nodes,
+        codes: witness.codes,
+        keys,
+        headers: vec![alloy_rlp::encode(parent).into()],
+    })
+}
+
+/// Addresses and slots that a block read or wrote.
+fn touched(reads: Reads, sealed: &SealedBlock) -> Vec<Bytes> {
+    let mut addresses: BTreeSet<Address> = reads.accounts;
+    let mut slots: BTreeSet<U256> = BTreeSet::new();
+    for (address, slot) in reads.slots {
+        addresses.insert(address);
+        slots.insert(slot);
+    }
+    addresses.extend(sealed.changes.accounts.keys());
+    for (address, changed) in &sealed.changes.storage {
+        addresses.insert(*address);
+        slots.extend(changed.keys());
+    }
+    let addresses = addresses.into_iter().map(|address| Bytes::from(address.0));
+    let slots = slots.into_iter().map(|slot| Bytes::from(slot.to_be_bytes::<32>()));
+    addresses.chain(slots).collect()
+}
+
+/// What `block` was made from.
+fn block_input(
+    snapshot: &Snapshot,
+    parent: &Header,
+    block: StoredBlock,
+) -> Result<BlockInput, ProofError> {
+    let before = ExtraData::decode(&parent.extra_data)?;
+    let extra = ExtraData::decode(&block.header.extra_data)?;
+    let origin = stored(snapshot, extra.origin)?;
+    let origin = Origin { index: origin.index, accumulator: origin.accumulator, env: origin.env };
+    let forced = (before.forced_count..extra.forced_count)
+        .map(|item| forced_item(snapshot, item))
+        .collect::<Result<Vec<_>, _>>()?;
+    Ok(BlockInput {
+        attributes: BlockAttributes {
+            timestamp: block.header.timestamp,
+            beneficiary: block.header.beneficiary,
+            origin,
+            blocks_in_second: extra.blocks_in_second,
+        },
+        transactions: block.transactions.into_iter().skip(forced.len()).collect(),
+        forced,
+    })
+}
+
+fn stored(snapshot: &Snapshot, record: u64) -> Result<Record, ProofError> {
+    let found = progress::record(snapshot, record)?;
+    found.map(|stored| stored.record).ok_or(ProofError::UnknownRecord(record))
+}
+
+fn forced_item(snapshot: &Snapshot, item: u64) -> Result<ForcedItem, ProofError> {
+    let corrupt = ProofError::Store(StoreError::Corrupt("no record of a forced item"));
+    let Some(record) = progress::record_of_forced(snapshot, item)? else { return Err(corrupt) };
+    match stored(snapshot, record)?.payload {
+        RecordPayload::Forced(forced) => Ok(forced),
+        RecordPayload::Genesis { .. } | RecordPayload::Batch(_) => Err(corrupt),
+    }
+}
+
+/// RLP of a block.
+fn raw_block(l2: &L2, id: BlockId) -> Result<Bytes, ProofError> {
+    let snapshot = l2.store.snapshot()?;
+    let block = snapshot.block(number(l2, &snapshot, id)?)?.ok_or(ProofError::UnknownBlock)?;
+    let body = BlockBody {
+        transactions: block.transactions.into_iter().map(|tx| tx.transaction).collect(),
+        ommers: Vec::<Header>::new(),
+        withdrawals: Some(Default::default()),
+    };
+    Ok(alloy_rlp::encode(Block::new(block.header, body)).into())
+}
+
+fn claim_start(l2: &L2, number: u64) -> Result<ClaimStart, ProofError> {
+    let safe = l2.progress.safe();
+    if number > safe {
+        return Err(ProofError::NotOnL1 { number, safe });
+    }
+    let snapshot = l2.store.snapshot()?;
+    let parent = number.checked_sub(1).ok_or(ProofError::Genesis)?;
+    let (head, _) = snapshot.header(parent)?.ok_or(ProofError::UnknownBlock)?;
+    let cursor = progress::cursor_of_block(&snapshot, number)?;
+    let cursor = cursor.ok_or(ProofError::Replaced(number))?;
+    let first_record = first_record(&snapshot, &head, cursor)?;
+    let previous = match first_record.checked_sub(1) {
+        Some(record) => stored(&snapshot, record)?.accumulator,
+        None => B256::ZERO,
+    };
+    Ok(ClaimStart {
+        block: U64::from(number),
+        head: alloy_rlp::encode(&head).into(),
+        record: U64::from(cursor.record),
+        index: U64::from(cursor.block),
+        forced: U64::from(cursor.forced),
+        first_record: U64::from(first_record),
+        previous,
+    })
+}
+
+/// How far back a step walks the records (spec/claim.md, "Input").
+fn first_record(snapshot: &Snapshot, head: &Header, cursor: Cursor) -> Result<u64, ProofError> {
+    let origin = ExtraData::decode(&head.extra_data)?.origin;
+    let first = origin.min(cursor.record.saturating_sub(1));
+    let RecordPayload::Batch(batch) = stored(snapshot, cursor.record)?.payload else {
+        return Ok(first);
+    };
+    if batch.forced_up_to <= cursor.forced {
+        return Ok(first);
+    }
+    let unconsumed = progress::record_of_forced(snapshot, cursor.forced)?;
+    Ok(first.min(unconsumed.unwrap_or(first)))
+}
+
+fn records(l2: &L2, first: u64, count: u64) -> Result<Vec<RecordJson>, ProofError> {
+    if count > MAX_RECORDS {
+        return Err(ProofError::TooManyRecords);
+    }
+    let snapshot = l2.store.snapshot()?;
+    let wanted = first..first.saturating_add(count);
+    wanted.map(|index| Ok(RecordJson::from(&stored(&snapshot, index)?))).collect()
+}
+
+#[cfg(test)]
+mod tests;
