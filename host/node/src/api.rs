@@ -4,13 +4,13 @@ use crate::{chain::L2, feed::FeedState, node, status};
 use alloy_primitives::{B256, U64, U256};
 use annex_l1::{Deployment, L1Client};
 use annex_rpc::PromiseJson;
-use annex_sequencer::promises_key;
+use annex_sequencer::{ChangedPromise, promises_key};
 use annex_types::promise::SignedPromise;
 use jsonrpsee::{
     RpcModule,
     types::{ErrorObjectOwned, error::INTERNAL_ERROR_CODE},
 };
-use serde_json::json;
+use serde_json::{Value, json};
 use std::sync::Arc;
 
 struct Context {
@@ -41,6 +41,20 @@ pub(crate) fn module(
     module
 }
 
+/// Changed promises of one answer.
+const CHANGES_PAGE: usize = 256;
+
+fn changed_promise(changed: &ChangedPromise) -> Value {
+    json!({
+        "number": U64::from(changed.number),
+        "transaction": changed.transaction,
+        "promisedBlock": changed.promised_block.map(U64::from),
+        "promise": changed.promise.as_deref().map(PromiseJson::from),
+        "newBlock": changed.new_block.map(U64::from),
+        "reason": changed.reason,
+    })
+}
+
 fn register(module: &mut RpcModule<Context>) -> Result<(), jsonrpsee::core::RegisterMethodError> {
     module.register_method("annex_deployment", |_, context, _| {
         Ok::<_, ErrorObjectOwned>(context.deployment.clone())
@@ -65,6 +79,12 @@ fn register(module: &mut RpcModule<Context>) -> Result<(), jsonrpsee::core::Regi
         let promises: Vec<SignedPromise> = serde_json::from_slice(&bytes).map_err(internal)?;
         let promises: Vec<_> = promises.iter().map(PromiseJson::from).collect();
         Ok::<_, ErrorObjectOwned>(promises)
+    })?;
+    module.register_method("annex_changedPromises", |params, context, _| {
+        let from: Option<U64> = params.sequence().optional_next()?;
+        let from = from.unwrap_or_default().to();
+        let page = context.l2.engine.changed_promises(from, CHANGES_PAGE);
+        Ok::<_, ErrorObjectOwned>(page.iter().map(changed_promise).collect::<Vec<_>>())
     })?;
     module.register_method("annex_brokenPromises", |_, context, _| {
         Ok::<_, ErrorObjectOwned>(context.feed.broken())

@@ -1,6 +1,6 @@
 //! The L2 as JSON-RPC reads it.
 
-use crate::{follow::unix_now, progress::Progress};
+use crate::{follow::unix_now, forward::Forward, progress::Progress};
 use alloy_eips::eip7685::EMPTY_REQUESTS_HASH;
 use alloy_primitives::{Address, B256, Bytes, Sealed};
 use annex_evm::{BlockEnv, Rules};
@@ -13,7 +13,8 @@ use annex_state::AccountInfo;
 use annex_stf::{ParentBlock, block_env};
 use annex_store::{Store, StoreError};
 use annex_types::{BlockAttributes, ChainConfig, ExtraData, Header, Origin};
-use std::sync::Arc;
+use serde_json::Value;
+use std::{sync::Arc, time::Duration};
 use tokio::sync::broadcast;
 
 #[derive(Debug)]
@@ -24,6 +25,8 @@ pub(crate) struct L2 {
     pub progress: Arc<Progress>,
     /// Whether transactions may ever be ordered here.
     pub orders: bool,
+    /// Where transactions go that are not ordered here.
+    pub forward: Option<Forward>,
 }
 
 impl L2 {
@@ -136,11 +139,12 @@ impl Chain for L2 {
     }
 
     async fn send_raw(&self, transactions: Vec<Bytes>) -> Vec<Result<Accepted, Rejected>> {
-        if !self.orders {
-            return transactions.iter().map(|_| Err(Rejected::NotLeader)).collect();
-        }
         let decoded: Vec<_> =
             transactions.iter().map(|raw| decode_raw(raw, self.config.l2_chain_id)).collect();
+        if !self.orders {
+            let refused = |tx: Result<_, _>| tx.and(Err(Rejected::NotLeader));
+            return decoded.into_iter().map(refused).collect();
+        }
         let good = decoded.iter().filter_map(|tx| tx.as_ref().ok().cloned()).collect();
         let mut taken = self.engine.submit(good).await.into_iter();
         let mut answer = |tx| match tx {
@@ -148,6 +152,18 @@ impl Chain for L2 {
             Err(rejected) => Err(rejected),
         };
         decoded.into_iter().map(&mut answer).collect()
+    }
+
+    async fn forward(
+        &self,
+        method: &'static str,
+        calls: Vec<Vec<Value>>,
+        patience: Duration,
+    ) -> Vec<Result<Value, Rejected>> {
+        match &self.forward {
+            Some(forward) => forward.call(method, calls, patience).await,
+            None => calls.iter().map(|_| Err(Rejected::NotLeader)).collect(),
+        }
     }
 
     fn heads(&self) -> broadcast::Receiver<Arc<Sealed<Header>>> {
@@ -160,6 +176,10 @@ impl Chain for L2 {
 
     fn finality(&self) -> Finality {
         Finality { safe: self.progress.safe(), finalized: self.progress.finalized() }
+    }
+
+    fn min_tip(&self) -> u128 {
+        self.engine.min_tip()
     }
 
     fn syncing(&self) -> Option<u64> {

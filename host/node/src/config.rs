@@ -35,7 +35,8 @@ pub struct NodeConfig {
     pub data_dir: PathBuf,
     pub addr: SocketAddr,
     pub role: Role,
-    /// WebSocket URL of a leader whose promises are followed live and checked.
+    /// WebSocket URL of a leader whose promises are followed live and checked, and which gets the transactions that this
+    /// node does not order.
     pub feed: Option<String>,
     pub durability: Durability,
     /// How long a block stays open after its first transaction.

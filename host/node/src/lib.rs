@@ -9,6 +9,7 @@ mod config;
 mod dev;
 mod feed;
 mod follow;
+mod forward;
 mod node;
 mod post;
 mod progress;
@@ -21,3 +22,6 @@ pub use dev::{Dev, DevConfig, DevError};
 pub use node::{Node, NodeError, genesis};
 pub use proofs::{ClaimStart, ExecutionWitness, RecordJson};
 pub use status::{Stage, TransactionStatus};
+
+#[cfg(test)]
+mod tests;

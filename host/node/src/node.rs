@@ -6,6 +6,7 @@ use crate::{
     config::{NodeConfig, Role},
     feed::{self, FeedState},
     follow::{self, FollowTask},
+    forward::Forward,
     post::{self, PostTask},
     progress::{self, Progress},
     proofs,
@@ -59,7 +60,7 @@ pub enum NodeError {
 #[derive(Debug)]
 pub struct Node {
     server: Handle,
-    engine: Engine,
+    pub(crate) engine: Engine,
     tasks: Vec<JoinHandle<()>>,
     failed: watch::Receiver<Option<Arc<NodeError>>>,
 }
@@ -85,6 +86,7 @@ impl Node {
                 durability: config.durability,
                 log_dir: config.data_dir.join("promises"),
                 max_backlog: max_backlog(&config),
+                posted: progress::derived(&store.snapshot()?)?.safe,
             },
             store.clone(),
             sequencing,
@@ -98,6 +100,7 @@ impl Node {
             engine: engine.clone(),
             progress: progress.clone(),
             orders: !matches!(config.role, Role::Follower),
+            forward: config.feed.clone().map(Forward::new),
         });
         let mut methods = api::module(&config.deployment, &client, &l2, &feed);
         methods.merge(proofs::module(&l2)).expect("their names are distinct");

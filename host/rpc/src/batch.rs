@@ -1,8 +1,9 @@
 //! Batches: consecutive `eth_sendRawTransaction` items are handed over as one.
 
-use crate::chain::{Accepted, Chain, Rejected};
+use crate::chain::{Chain, Rejected};
 use crate::error::RpcError;
 use crate::methods::Arguments;
+use crate::send::send_all;
 use alloy_primitives::Bytes;
 use jsonrpsee::core::middleware::{Batch, BatchEntry, Notification, RpcServiceT};
 use jsonrpsee::core::server::{BatchResponseBuilder, MethodResponse, ResponsePayload};
@@ -58,11 +59,11 @@ impl<S, C: Chain> BatchService<S, C> {
             return Ok(());
         }
         let Group { ids, raw } = std::mem::take(group);
-        let mut results = layer.chain.send_raw(raw).await.into_iter();
+        let mut results = send_all(&*layer.chain, raw).await.into_iter();
         for id in ids {
             let result = results.next().unwrap_or(Err(Rejected::Stopping));
             let payload = match result {
-                Ok(Accepted { hash, .. }) => ResponsePayload::success(hash),
+                Ok(hash) => ResponsePayload::success(hash),
                 Err(error) => ResponsePayload::error(ErrorObjectOwned::from(RpcError::from(error))),
             };
             responses.append(MethodResponse::response(id, payload, layer.max_response))?;

@@ -6,8 +6,11 @@ use annex_state::{AccountInfo, Overlay, StateReader};
 use annex_store::{Store, StoreError, View};
 use annex_types::promise::SignedPromise;
 use annex_types::{Header, Receipt, RecoveredTransaction, SignatureError, Transaction};
+use jsonrpsee::types::ErrorObjectOwned;
+use serde_json::Value;
 use std::future::Future;
 use std::sync::{Arc, OnceLock};
+use std::time::Duration;
 use tokio::sync::broadcast;
 
 /// One chain, as JSON-RPC reads it. Every method is cheap: none waits for I/O other than reads of the store.
@@ -42,6 +45,17 @@ pub trait Chain: Send + Sync + 'static {
         transactions: Vec<Bytes>,
     ) -> impl Future<Output = Vec<Result<Accepted, Rejected>>> + Send;
 
+    /// Calls one method of the node that orders, once with each of these parameters, where this one hands transactions on.
+    /// Answers in order, within about `patience`.
+    fn forward(
+        &self,
+        _method: &'static str,
+        calls: Vec<Vec<Value>>,
+        _patience: Duration,
+    ) -> impl Future<Output = Vec<Result<Value, Rejected>>> + Send {
+        std::future::ready(calls.iter().map(|_| Err(Rejected::NotLeader)).collect())
+    }
+
     /// Every new head, once the store holds it.
     fn heads(&self) -> broadcast::Receiver<Arc<Sealed<Header>>>;
 
@@ -49,6 +63,11 @@ pub trait Chain: Send + Sync + 'static {
     fn arrivals(&self) -> broadcast::Receiver<Arrival>;
 
     fn finality(&self) -> Finality;
+
+    /// Wei of priority fee for each gas below which transactions are refused now.
+    fn min_tip(&self) -> u128 {
+        0
+    }
 
     /// Number of the newest block known to exist, while this node is behind it.
     fn syncing(&self) -> Option<u64>;
@@ -172,7 +191,7 @@ pub struct Accepted {
 }
 
 /// A transaction was not taken. Display is the message of the JSON-RPC error, with the wording of geth.
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[derive(Clone, Debug, PartialEq, thiserror::Error)]
 pub enum Rejected {
     #[error("failed to decode transaction")]
     Malformed,
@@ -186,6 +205,11 @@ pub enum Rejected {
     ReplacementUnderpriced,
     #[error("transaction underpriced")]
     Underpriced,
+    /// It pays less than [`Chain::min_tip`].
+    #[error(
+        "transaction underpriced: tip needed {needed}, tip permitted {tip}; the price falls when L1 has taken the data that waits"
+    )]
+    TipTooLow { needed: u128, tip: u128 },
     #[error("txpool is full")]
     PoolFull,
     #[error("oversized data: transaction size {size}, limit {limit}")]
@@ -209,8 +233,21 @@ pub enum Rejected {
     #[error("view of L1 is stale, try again later")]
     StaleL1,
     /// This node follows and knows no leader to hand the transaction to.
-    #[error("this node does not order transactions")]
+    #[error(
+        "this node does not order transactions: start it with --feed to hand them to a leader, or send through the Portal on L1, which no leader can refuse"
+    )]
     NotLeader,
+    /// The leader that transactions are handed to gave no answer. It may have taken them.
+    #[error(
+        "the leader does not answer: send again later, or through the Portal on L1, which no leader can refuse"
+    )]
+    LeaderSilent,
+    /// Too many transactions are on their way to the leader.
+    #[error("too many transactions are being handed to the leader, try again later")]
+    Forwarding,
+    /// The answer of the leader that the transaction was handed to.
+    #[error("{}", .0.message())]
+    ByLeader(ErrorObjectOwned),
     /// The node could not read or write its store; the log says why.
     #[error("internal error")]
     Internal,

@@ -78,10 +78,14 @@ impl RpcError {
                 INTERNAL_ERROR_CODE
             }
             Self::Reverted(_) => EXECUTION_ERROR,
-            Self::Rejected(Rejected::Backlog) => LIMIT_EXCEEDED,
-            Self::Rejected(Rejected::StaleL1 | Rejected::NotLeader | Rejected::Stopping) => {
-                RESOURCE_UNAVAILABLE
-            }
+            Self::Rejected(Rejected::ByLeader(error)) => error.code(),
+            Self::Rejected(Rejected::Backlog | Rejected::Forwarding) => LIMIT_EXCEEDED,
+            Self::Rejected(
+                Rejected::StaleL1
+                | Rejected::NotLeader
+                | Rejected::LeaderSilent
+                | Rejected::Stopping,
+            ) => RESOURCE_UNAVAILABLE,
             Self::TooManyLogs(_) | Self::TooManyBlocks(_) | Self::TooManyFilters => LIMIT_EXCEEDED,
             Self::SyncTimeout { .. } => SYNC_TIMEOUT,
             Self::SyncNotReady { .. } => SYNC_NOT_READY,
@@ -100,7 +104,7 @@ impl From<RpcError> for ErrorObjectOwned {
     fn from(error: RpcError) -> Self {
         let (code, message) = (error.code(), error.to_string());
         match error {
-            RpcError::Params(error) => error,
+            RpcError::Params(error) | RpcError::Rejected(Rejected::ByLeader(error)) => error,
             RpcError::Reverted(output) => Self::owned(code, message, Some(output)),
             RpcError::SyncTimeout { hash, .. } | RpcError::SyncNotReady { hash, .. } => {
                 Self::owned(code, message, Some(hash))

@@ -18,8 +18,16 @@ const TIP_L1: u128 = 1_000_000_000;
 const TIP_L2: u128 = 1_000_000;
 
 impl<C: Chain> Api<C> {
+    /// What wallets should pay: an eighth over the least that is taken, for it may rise until they send.
     pub fn tip(&self) -> u128 {
-        if self.is_l2() { TIP_L2 } else { TIP_L1 }
+        let usual = if self.is_l2() { TIP_L2 } else { TIP_L1 };
+        usual.max(self.asked_tip())
+    }
+
+    /// Zero unless the chain asks for a tip.
+    fn asked_tip(&self) -> u128 {
+        let least = self.chain.min_tip();
+        least + least.div_ceil(8)
     }
 
     pub fn gas_price(&self) -> Result<u128, RpcError> {
@@ -49,6 +57,8 @@ impl<C: Chain> Api<C> {
         if count == 0 {
             return Ok(history);
         }
+        // Wallets take rewards of the newest blocks for what to pay next.
+        let asked = if newest == head { self.asked_tip() } else { 0 };
         let mut rewards = Vec::new();
         for number in history.oldest_block..=newest {
             let (header, _) = snapshot.header(number)?.ok_or(RpcError::UnknownBlock)?;
@@ -57,7 +67,8 @@ impl<C: Chain> Api<C> {
             history.base_fee_per_blob_gas.push(json::blob_fee(&header).unwrap_or(1));
             history.blob_gas_used_ratio.push(blob_ratio(header.blob_gas_used));
             if !percentiles.is_empty() {
-                rewards.push(self.rewards(number, &percentiles)?);
+                let paid = self.rewards(number, &percentiles)?;
+                rewards.push(paid.into_iter().map(|tip| tip.max(asked)).collect());
             }
         }
         let (next_base_fee, next_blob_fee) = if newest == head {

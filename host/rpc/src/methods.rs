@@ -248,7 +248,7 @@ fn sending<C: Chain>(m: &mut Methods<C>) -> Registered {
             Ok(raw) => raw,
             Err(error) => return answer(Err(error)),
         };
-        answer(api.send_one(raw).await.map(|accepted| accepted.hash).map_err(RpcError::from))
+        answer(api.send_one(raw).await.map_err(RpcError::from))
     })?;
     m.0.register_async_method("eth_sendRawTransactionSync", |params, api, _| async move {
         let parsed = {

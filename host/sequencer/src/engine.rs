@@ -1,7 +1,8 @@
 //! The handle to the executor thread.
 
 use crate::{
-    LogError, PromiseSigner,
+    ChangedPromise, LogError, PromiseSigner,
+    changed::Changes,
     executor::{Executor, Results, Submission},
     live::Live,
     pool::Pool,
@@ -17,7 +18,11 @@ use annex_types::{
 use std::{
     collections::BTreeMap,
     path::PathBuf,
-    sync::{Arc, Mutex, mpsc},
+    sync::{
+        Arc, Mutex,
+        atomic::{AtomicU64, Ordering},
+        mpsc,
+    },
     thread::{self, JoinHandle},
     time::Duration,
 };
@@ -33,6 +38,8 @@ pub struct EngineConfig {
     pub log_dir: PathBuf,
     /// Content bytes (spec/batch.md) of blocks that L1 does not carry yet, beyond which nothing more is taken.
     pub max_backlog: usize,
+    /// Newest block that L1 carries.
+    pub posted: u64,
 }
 
 /// The right to order, and what signs for it.
@@ -132,6 +139,9 @@ pub(crate) struct Shared {
     pub heads: broadcast::Sender<Arc<Sealed<Header>>>,
     pub arrivals: broadcast::Sender<Arrival>,
     pub pool: Mutex<Pool>,
+    pub changes: Mutex<Changes>,
+    /// Wei of priority fee that a transaction must pay for each gas.
+    pub price: AtomicU64,
     /// Hashes by which op-stack tools look for forced items, by forced index.
     pub aliases: Mutex<BTreeMap<u64, B256>>,
     pub stopped: tokio::sync::watch::Sender<bool>,
@@ -171,6 +181,8 @@ impl Engine {
             heads: broadcast::channel(CHANNEL).0,
             arrivals: broadcast::channel(CHANNEL).0,
             pool: Mutex::default(),
+            changes: Mutex::default(),
+            price: AtomicU64::default(),
             aliases: Mutex::default(),
             stopped: tokio::sync::watch::channel(false).0,
         });
@@ -274,6 +286,16 @@ impl Engine {
 
     pub fn arrivals(&self) -> broadcast::Receiver<Arrival> {
         self.shared.arrivals.subscribe()
+    }
+
+    /// Wei of priority fee for each gas below which transactions are refused now; 0 unless much data waits for L1.
+    pub fn min_tip(&self) -> u128 {
+        self.shared.price.load(Ordering::Relaxed).into()
+    }
+
+    /// At most `limit` promises that were changed, from number `from` on, oldest first; the oldest of many are forgotten.
+    pub fn changed_promises(&self, from: u64, limit: usize) -> Vec<ChangedPromise> {
+        self.shared.changes.lock().expect("no holder panics").page(from, limit)
     }
 
     /// Transactions behind a nonce gap.

@@ -1,6 +1,8 @@
 //! The one thread that owns the open state.
 
 use crate::{
+    backlog::Backlog,
+    changed::{Changes, Requeued},
     engine::{Command, EngineConfig, EngineError, Sequencing, Shared, Taken},
     live::{LiveBlock, LiveReader},
     log::{Entry, OpenEntry, PromiseLog},
@@ -23,7 +25,7 @@ use annex_types::{
 };
 use std::{
     collections::VecDeque,
-    sync::{Arc, OnceLock, mpsc},
+    sync::{Arc, OnceLock, atomic::Ordering, mpsc},
     time::{Instant, SystemTime, UNIX_EPOCH},
 };
 use tokio::sync::oneshot;
@@ -63,8 +65,7 @@ pub(crate) struct Executor {
     pub log: PromiseLog,
     pub sealer: Sealer,
     pub records: Records,
-    /// Blocks that L1 does not carry yet, with the bytes their transactions add to a batch.
-    pub unposted: VecDeque<(u64, usize)>,
+    pub backlog: Backlog,
     pub sequencing: Option<Sequencing>,
     pub promises: PromiseState,
     /// The newest executed block.
@@ -78,8 +79,7 @@ pub(crate) struct Executor {
     /// Blocks of L1 are being applied: submissions wait.
     pub importing: bool,
     pub deferred: Vec<Submission>,
-    /// Transactions of replaced blocks with the block they were promised in.
-    pub requeue: VecDeque<(RecoveredTransaction, u64)>,
+    pub requeue: VecDeque<Requeued>,
     /// Unix time up to which L1 is known.
     l1_seen: u64,
     replaying: bool,
@@ -95,7 +95,10 @@ impl Executor {
     ) -> Result<Self, EngineError> {
         let (log, entries) = PromiseLog::open(&config.log_dir, config.durability)?;
         let sealer = Sealer::start(store.clone(), shared.clone())?;
+        *shared.changes.lock().expect("no holder panics") = Changes::restore(&store)?;
         let parent = ParentBlock::try_from(store.latest()?.header())?;
+        let chain_id = config.chain.l2_chain_id;
+        let backlog = Backlog::restore(&store, chain_id, config.posted, config.max_backlog)?;
         let promises = store
             .get_meta(PromiseState::KEY)?
             .and_then(|bytes| serde_json::from_slice(&bytes).ok())
@@ -108,7 +111,7 @@ impl Executor {
             log,
             sealer,
             records: Records::default(),
-            unposted: VecDeque::new(),
+            backlog,
             sequencing,
             promises,
             parent,
@@ -124,6 +127,7 @@ impl Executor {
         };
         executor.replay(entries)?;
         executor.replaying = false;
+        executor.show_price();
         let lease = executor.sequencing.as_ref().map(|sequencing| sequencing.lease_id);
         if lease.is_some_and(|lease| lease != executor.promises.lease_id) {
             let sequencing = executor.sequencing.take();
@@ -161,6 +165,7 @@ impl Executor {
                 }
             }
             self.finish_group()?;
+            self.show_price();
             self.answer();
             if self.open.as_ref().is_some_and(|o| o.opened.elapsed() >= self.config.block_interval)
             {
@@ -187,7 +192,7 @@ impl Executor {
             Command::TruncateRecords(index) => self.truncate_records(index)?,
             Command::Safe { block, forced } => {
                 self.records.consumed(forced);
-                self.unposted.retain(|(number, _)| *number > block);
+                self.backlog.posted(block);
             }
             Command::Import { parent, input, reply } => {
                 let result = self.import(parent, *input);
@@ -241,15 +246,15 @@ impl Executor {
         if !self.sees_l1() {
             return Ok(Err(Rejected::StaleL1));
         }
-        if self.backlog() > self.config.max_backlog {
-            metrics::counter!("annex_backlog_refusals_total").increment(1);
-            return Ok(Err(Rejected::Backlog));
-        }
         let known = |e: &Arc<Executed>| e.hash == tx.transaction.hash();
         if self.group.iter().any(known)
             || self.shared.live.transaction(tx.transaction.hash()).is_some()
         {
             return Ok(Err(Rejected::AlreadyKnown));
+        }
+        if let Err(rejected) = self.admit(&tx)? {
+            let known = self.is_sealed(&tx)?;
+            return Ok(Err(if known { Rejected::AlreadyKnown } else { rejected }));
         }
         let (sender, nonce) = (tx.sender, tx.transaction.nonce());
         let executed = match self.execute(&tx)? {
@@ -264,9 +269,13 @@ impl Executor {
         };
         let mut next = nonce + 1;
         while let Some(waiting) = self.take_waiting(sender, next) {
-            if let Err(error) = self.execute(&waiting)? {
+            let taken = match self.admit(&waiting)? {
+                Ok(()) => self.execute(&waiting)?.map_err(Rejected::from),
+                Err(rejected) => Err(rejected),
+            };
+            if let Err(error) = taken {
                 let hash = waiting.transaction.hash();
-                tracing::info!(%hash, %error, "a waiting transaction became invalid");
+                tracing::info!(%hash, %error, "a waiting transaction is no longer taken");
                 break;
             }
             next += 1;
@@ -274,10 +283,38 @@ impl Executor {
         Ok(Ok(Taken::Executed(executed)))
     }
 
-    /// Bytes that wait for L1.
-    fn backlog(&self) -> usize {
-        let open = self.open.as_ref().map_or(0, |open| open.content);
-        open + self.unposted.iter().map(|(_, content)| content).sum::<usize>()
+    /// Whether unposted data leaves room for the transaction at what it pays.
+    fn admit(&mut self, tx: &RecoveredTransaction) -> Result<Result<(), Rejected>, EngineError> {
+        let open = self.open_content();
+        if self.backlog.is_full(open) {
+            metrics::counter!("annex_backlog_refusals_total").increment(1);
+            return Ok(Err(Rejected::Backlog));
+        }
+        let needed = self.backlog.price(open);
+        if needed == 0 {
+            return Ok(Ok(()));
+        }
+        self.ensure_open()?;
+        let base_fee = self.open.as_ref().map_or(0, |open| open.block.env().base_fee);
+        Ok(match tx.transaction.effective_tip_per_gas(base_fee) {
+            Some(tip) if tip < needed => {
+                metrics::counter!("annex_underpriced_total").increment(1);
+                Err(Rejected::TipTooLow { needed, tip })
+            }
+            // Where it does not pay the base fee, execution says so.
+            _ => Ok(()),
+        })
+    }
+
+    fn open_content(&self) -> usize {
+        self.open.as_ref().map_or(0, |open| open.content)
+    }
+
+    /// Lets readers know what a transaction has to pay now.
+    fn show_price(&self) {
+        let price = self.backlog.price(self.open_content());
+        // Its highest value is 38 bits long.
+        self.shared.price.store(price as u64, Ordering::Relaxed);
     }
 
     /// Whether the view of L1 is fresh enough to promise anything on it.
@@ -500,7 +537,7 @@ impl Executor {
             self.log.push_seal();
             self.log.commit()?;
         }
-        self.unposted.push_back((open.entry.number, open.content));
+        self.backlog.push(open.entry.number, open.content);
         let (executed, codes) = open.block.finish();
         self.codes = codes;
         self.parent = executed.as_parent();
@@ -544,7 +581,11 @@ impl Executor {
                 Entry::Group(_) | Entry::Seal => {}
                 Entry::Requeue(raw) => {
                     let recovered = raw.iter().filter_map(|raw| decode(raw));
-                    self.requeue.extend(recovered.map(|tx| (tx, 0)));
+                    self.requeue.extend(recovered.map(|transaction| Requeued {
+                        transaction,
+                        promised_block: None,
+                        promise: None,
+                    }));
                 }
             }
         }

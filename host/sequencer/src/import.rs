@@ -1,14 +1,16 @@
 //! Taking over what L1 recorded, and taking back what it did not.
 
 use crate::{
+    changed::{ChangedPromise, Requeued},
     engine::{EngineError, ImportOutcome},
     executor::Executor,
-    sealer,
+    sealer::{self, promises_key},
 };
 use alloy_eips::eip2718::Encodable2718;
 use annex_stf::{ParentBlock, apply_block};
-use annex_store::StoreError;
-use annex_types::{BlockInput, ExtraData, RecoveredTransaction};
+use annex_store::{Snapshot, StoreError};
+use annex_types::{BlockInput, ExtraData, Promise, promise::SignedPromise};
+use std::sync::Arc;
 
 impl Executor {
     /// Applies a block of L1 on block `parent`, in place of what stands there.
@@ -40,15 +42,18 @@ impl Executor {
         self.sealer.wait()?;
         let snapshot = self.store.snapshot()?;
         let head = snapshot.head().map_or(0, |head| head.number);
-        let mut replaced: Vec<(RecoveredTransaction, u64)> = Vec::new();
+        let mut replaced = Vec::new();
         for number in to + 1..=head {
-            let block = snapshot.block(number)?.ok_or(StoreError::UnknownBlock(number))?;
-            replaced.extend(block.transactions.into_iter().map(|tx| (tx, number)));
+            replaced.extend(promised(&snapshot, number)?);
         }
         let live = self.shared.live.clear();
-        replaced.extend(live.iter().map(|e| (e.transaction.clone(), e.block_number)));
+        replaced.extend(live.iter().map(|executed| Requeued {
+            transaction: executed.transaction.clone(),
+            promised_block: Some(executed.block_number),
+            promise: executed.promise.get().cloned(),
+        }));
         if self.sequencing.is_some() {
-            replaced.retain(|(tx, _)| tx.transaction.signature().is_some());
+            replaced.retain(|requeued| requeued.transaction.transaction.signature().is_some());
             tracing::warn!(
                 from = to + 1,
                 to = head,
@@ -57,11 +62,11 @@ impl Executor {
             );
             self.requeue.extend(replaced);
             let encoded: Vec<Vec<u8>> =
-                self.requeue.iter().map(|(tx, _)| tx.transaction.encoded_2718()).collect();
+                self.requeue.iter().map(|r| r.transaction.transaction.encoded_2718()).collect();
             self.log.replace(to + 1, encoded.iter().map(Vec::as_slice))?;
         }
         self.store.unwind_to(to)?;
-        self.unposted.retain(|(number, _)| *number <= to);
+        self.backlog.undone(to);
         self.shared.live.hashes.clear();
         self.parent = ParentBlock::try_from(self.store.latest()?.header())?;
         Ok(())
@@ -71,17 +76,32 @@ impl Executor {
     pub(crate) fn caught_up(&mut self) -> Result<(), EngineError> {
         self.importing = false;
         let orders = self.sequencing.is_some() && self.sees_l1() && self.records.newest().is_some();
-        while orders && let Some((tx, promised_block)) = self.requeue.pop_front() {
-            let new_block = self.execute(&tx)?.ok().map(|executed| executed.block_number);
-            let transaction = tx.transaction.hash();
-            tracing::warn!(%transaction, promised_block, new_block, "promise changed");
-            metrics::counter!("annex_promises_changed_total").increment(1);
+        let mut changes = Vec::new();
+        while orders && let Some(requeued) = self.requeue.pop_front() {
+            changes.push(self.execute_again(requeued)?);
         }
         self.finish_group()?;
+        let shared = self.shared.clone();
+        shared.changes.lock().expect("no holder panics").report(&self.store, changes)?;
         for submission in std::mem::take(&mut self.deferred) {
             self.submit(submission)?;
         }
         self.take_forced()
+    }
+
+    fn execute_again(&mut self, requeued: Requeued) -> Result<ChangedPromise, EngineError> {
+        let Requeued { transaction, promised_block, promise } = requeued;
+        let hash = transaction.transaction.hash();
+        let (new_block, reason) = match self.execute(&transaction)? {
+            Ok(executed) => (Some(executed.block_number), None),
+            // What L1 recorded may hold it already.
+            Err(invalid) => match self.store.snapshot()?.transaction_position(hash)? {
+                Some((number, _)) => (Some(number), None),
+                None => (None, Some(invalid.to_string())),
+            },
+        };
+        let transaction = hash;
+        Ok(ChangedPromise { number: 0, transaction, promised_block, promise, new_block, reason })
     }
 
     /// Record `index` and all later ones are gone from L1.
@@ -107,4 +127,28 @@ impl Executor {
         drop(snapshot);
         self.take_back(to)
     }
+}
+
+/// Transactions of a block of the store with what was promised of each.
+fn promised(snapshot: &Snapshot, number: u64) -> Result<Vec<Requeued>, StoreError> {
+    let block = snapshot.block(number)?.ok_or(StoreError::UnknownBlock(number))?;
+    let bytes = snapshot.get_meta(&promises_key(number))?.unwrap_or_else(|| b"[]".to_vec());
+    let promises: Vec<Arc<SignedPromise>> =
+        serde_json::from_slice(&bytes).map_err(|_| StoreError::Corrupt("promises"))?;
+    let covers = |signed: &&Arc<SignedPromise>, index: usize| {
+        let Promise { firstIndex, count, timestamp, beneficiary, .. } = signed.promise;
+        // Those of a block that stood here before are kept until others are made.
+        if (timestamp, beneficiary) != (block.header.timestamp, block.header.beneficiary) {
+            return false;
+        }
+        (firstIndex as usize..firstIndex as usize + count as usize).contains(&index)
+    };
+    let transactions = block.transactions.into_iter().enumerate();
+    Ok(transactions
+        .map(|(index, transaction)| Requeued {
+            transaction,
+            promised_block: Some(number),
+            promise: promises.iter().find(|promise| covers(promise, index)).cloned(),
+        })
+        .collect())
 }

@@ -3,7 +3,9 @@
 //!
 //! It knows nothing of L1 endpoints or of JSON-RPC transport: records and submissions are handed to it.
 
+mod backlog;
 mod batcher;
+mod changed;
 mod engine;
 mod executor;
 mod import;
@@ -15,8 +17,12 @@ mod sealer;
 mod signer;
 
 pub use batcher::{Batch, BatchError, Channel, next_batch};
+pub use changed::ChangedPromise;
 pub use engine::{Engine, EngineConfig, EngineError, ImportOutcome, Sequencing, Taken};
 pub use live::{Live, LiveBlock};
 pub use log::LogError;
 pub use sealer::promises_key;
 pub use signer::{KeyError, PromiseSigner};
+
+#[cfg(test)]
+mod tests;
