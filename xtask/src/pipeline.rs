@@ -14,6 +14,8 @@ use crate::{Error, Result, deps, guest, tidy};
 struct Counts {
     /// Of each property test; proptest's own default is 256.
     cases: u32,
+    /// How many times more states and proofs `tests/conformance` makes.
+    conformance: u32,
     /// Call sequences of each Solidity invariant.
     invariant_runs: u32,
     /// Of the idle test.
@@ -26,14 +28,21 @@ struct Counts {
 
 const SOAK: Counts = Counts {
     cases: 20_000,
+    conformance: 100,
     invariant_runs: 2_000,
     idle_seconds: 300,
     crashes: 50,
     fuzz_seconds: 600,
 };
 /// Shows that every part of `soak` works.
-const REHEARSAL: Counts =
-    Counts { cases: 64, invariant_runs: 8, idle_seconds: 10, crashes: 2, fuzz_seconds: 5 };
+const REHEARSAL: Counts = Counts {
+    cases: 64,
+    conformance: 1,
+    invariant_runs: 8,
+    idle_seconds: 10,
+    crashes: 2,
+    fuzz_seconds: 5,
+};
 
 /// Test counts, read from what the runners print.
 #[derive(Default)]
@@ -245,6 +254,7 @@ fn rust(tally: &mut Tally, counts: Option<Counts>) -> Result {
     if let Some(counts) = counts {
         command
             .env("ANNEX_SOAK", "1")
+            .env("ANNEX_CASES", counts.conformance.to_string())
             .env("ANNEX_IDLE_SECONDS", counts.idle_seconds.to_string())
             .env("ANNEX_CRASHES", counts.crashes.to_string())
             .env("PROPTEST_CASES", counts.cases.to_string());

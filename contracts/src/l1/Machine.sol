@@ -318,9 +318,8 @@ contract Machine {
         (uint64 pointer, uint64 offset, uint64 kind) = (s.x[A0], s.x[A2], s.x[A3]);
         // An offset is what a pointer is: a multiple of 32 below 2^32.
         if (!_isChunk(pointer) || !_isChunk(s.x[A1]) || !_isChunk(offset) || kind > 1) return false;
-        bytes32 key = _load(s, proof, s.x[A1]);
+        (bytes32 word, uint256 length) = oracle.read(kind, _load(s, proof, s.x[A1]), offset);
         _load(s, proof, pointer);
-        (bytes32 word, uint256 length) = oracle.read(kind, key, offset);
         _store(s, proof, pointer, word);
         s.x[A0] = uint64(length);
         return _advance(s);
