@@ -27,6 +27,7 @@ use clap::{Parser, Subcommand};
         cargo xtask test --from build skip the stages before `build`\n  \
         cargo xtask soak              the same tests with larger counts\n  \
         cargo xtask deps --write      refresh the dependency table in ARCHITECTURE.md\n  \
+        cargo xtask guest --write     rebuild the program that L1 commits to\n  \
         cargo xtask bench             Annex and Anvil alternately, with ratios"
 )]
 struct Cli {
@@ -71,8 +72,12 @@ enum Command {
     Bench(bench::Options),
     /// Name missing tools and the command that installs each.
     Doctor,
-    /// Build the core crates and the guest program for RV64IM.
-    Guest,
+    /// Build the guest program for RV64IM and compare it with the committed one.
+    Guest {
+        /// Commit to the program as it is built now.
+        #[arg(long)]
+        write: bool,
+    },
 }
 
 /// What stops a command. `Findings` is a check that did its work and found something.
@@ -115,7 +120,7 @@ fn main() -> ExitCode {
         Command::Deps { write } => deps::run(write),
         Command::Bench(options) => bench::run(&options),
         Command::Doctor => doctor::run(),
-        Command::Guest => guest::run(),
+        Command::Guest { write } => guest::run(write),
     };
     match result {
         Ok(()) => ExitCode::SUCCESS,

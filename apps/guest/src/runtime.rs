@@ -1,10 +1,11 @@
-//! What std's `zkvm` platform expects from its host: an entry point, an allocator and I/O.
-//!
-//! System calls have the numbers of Linux on RISC-V (`read` 63, `write` 64, `exit` 93), so
-//! that `qemu-riscv64` runs the same file.
+//! What std's `zkvm` platform expects from its host: an entry point, I/O, memory.
 #![allow(unsafe_code)]
 
-use core::arch::{asm, global_asm};
+use core::alloc::{GlobalAlloc, Layout};
+use core::arch::global_asm;
+
+use crate::heap::Heap;
+use crate::machine::{exit, write};
 
 global_asm!(
     ".section .text._start, \"ax\"",
@@ -18,58 +19,49 @@ global_asm!(
     "li a0, 0",
     "li a1, 0",
     "call main",
-    "call sys_exit",
+    "call sys_halt",
 );
 
-const READ: usize = 63;
-const WRITE: usize = 64;
-const EXIT: usize = 93;
-/// Exit status of a panic. The machine maps it to FAULT.
+/// Exit code of a panic.
 const PANICKED: usize = 101;
 
-fn system_call(number: usize, a0: usize, a1: usize, a2: usize) -> usize {
-    let result;
-    // SAFETY: each caller passes a buffer it owns and that buffer's length.
-    unsafe {
-        asm!("ecall", in("a7") number, inlateout("a0") a0 => result, in("a1") a1, in("a2") a2);
-    }
-    result
-}
+#[global_allocator]
+static HEAP: Heap = Heap::new();
 
 #[unsafe(no_mangle)]
-extern "C" fn sys_exit(status: usize) -> ! {
-    system_call(EXIT, status, 0, 0);
-    loop {}
+extern "C" fn main() {
+    crate::run();
 }
 
 #[unsafe(no_mangle)]
 extern "C" fn sys_halt() -> ! {
-    sys_exit(0)
+    exit(0)
 }
 
 #[unsafe(no_mangle)]
-extern "C" fn sys_panic(message: *const u8, len: usize) -> ! {
-    sys_write(2, message, len);
-    sys_exit(PANICKED)
+unsafe extern "C" fn sys_panic(message: *const u8, len: usize) -> ! {
+    write(2, message, len);
+    exit(PANICKED)
 }
 
 #[unsafe(no_mangle)]
 extern "C" fn sys_log(message: *const u8, len: usize) {
-    sys_write(2, message, len);
-}
-
-#[unsafe(no_mangle)]
-extern "C" fn sys_read(fd: u32, buffer: *mut u8, len: usize) -> usize {
-    system_call(READ, fd as usize, buffer as usize, len)
+    write(2, message, len);
 }
 
 #[unsafe(no_mangle)]
 extern "C" fn sys_write(fd: u32, buffer: *const u8, len: usize) {
-    system_call(WRITE, fd as usize, buffer as usize, len);
+    write(fd as usize, buffer, len);
 }
 
-/// There is no randomness in a proof. std asks once, for the keys of its hash maps, whose
-/// order reaches no output; a constant is what makes two runs equal.
+/// Nothing is read but preimages.
+#[unsafe(no_mangle)]
+extern "C" fn sys_read(_: u32, _: *mut u8, _: usize) -> usize {
+    0
+}
+
+/// There is no randomness in a proof. std asks once, for the keys of its hash maps, whose order reaches no output; a constant
+/// is what makes two runs equal.
 #[unsafe(no_mangle)]
 extern "C" fn sys_rand(buffer: *mut u32, words: usize) {
     // SAFETY: std passes a buffer of `words` words.
@@ -92,29 +84,12 @@ extern "C" fn sys_argv(_: *mut u32, _: usize, _: usize) -> usize {
     0
 }
 
-unsafe extern "C" {
-    static mut _heap_start: u8;
-    static mut _heap_end: u8;
-}
-
-/// Hands out the heap from the bottom and never takes back: a run is short, and the machine
-/// pays for touched memory only. Null at the end, which std turns into an abort.
 #[unsafe(no_mangle)]
 extern "C" fn sys_alloc_aligned(bytes: usize, align: usize) -> *mut u8 {
-    static mut NEXT: usize = 0;
-    // SAFETY: the guest has one thread, and the two symbols are only ever used as addresses.
-    unsafe {
-        if NEXT == 0 {
-            NEXT = &raw mut _heap_start as usize;
-        }
-        let start = NEXT.next_multiple_of(align.max(1));
-        match start.checked_add(bytes) {
-            Some(end) if end <= &raw mut _heap_end as usize => {
-                NEXT = end;
-                start as *mut u8
-            }
-            _ => core::ptr::null_mut(),
-        }
+    match Layout::from_size_align(bytes, align) {
+        // SAFETY: the heap takes a size of zero, too.
+        Ok(layout) => unsafe { HEAP.alloc(layout) },
+        Err(_) => core::ptr::null_mut(),
     }
 }
 

@@ -23,5 +23,6 @@ pub use prepare::{PrepareError, StepData, prepare};
 pub use source::{Kind, MAX_PREIMAGE, PreimageSource};
 pub use step::{ClaimError, ClaimStep, Impossible, Rejected, Transition, step};
 
-#[cfg(test)]
-mod tests;
+/// The guest as an ELF file: the program for the machine that L1 commits to. `cargo xtask guest` builds it.
+#[cfg(feature = "host")]
+pub const PROGRAM: &[u8] = include_bytes!("../../../apps/guest/annex-guest.elf");

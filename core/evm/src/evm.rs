@@ -38,6 +38,8 @@ impl<R: StateReader> Evm<R> {
 
     /// Starts with codes that an earlier block has used.
     pub fn with_codes(rules: Rules, block: BlockEnv, reader: R, codes: CodeCache) -> Self {
+        #[cfg(not(feature = "host"))]
+        crate::crypto::install();
         let mut config = CfgEnv::new_with_spec(SpecId::OSAKA).with_chain_id(block.chain_id);
         // Limits are checked before execution, where a call without transaction may exceed them.
         config.tx_gas_limit_cap = Some(u64::MAX);

@@ -5,6 +5,8 @@
 //! reader could not deliver.
 
 mod call;
+#[cfg(not(feature = "host"))]
+mod crypto;
 mod database;
 mod env;
 mod evm;

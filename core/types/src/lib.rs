@@ -7,10 +7,10 @@ pub mod batch;
 pub mod block;
 pub mod config;
 pub mod fees;
+pub mod keccak;
 pub mod predeploys;
 pub mod promise;
 pub mod record;
-#[cfg(any(not(feature = "host"), test))]
 pub mod secp256k1;
 pub mod transaction;
 
