@@ -157,7 +157,9 @@ contract MachineTest is Base {
     function test_traps() public {
         expectTrap(0); // illegal
         expectTrap(type(uint32).max);
-        expectTrap(0x00100073); // EBREAK
+        _x[17] = 64;
+        expectTrap(0x00100073); // EBREAK, where ECALL would not trap
+        expectTrap(0xc0001073); // CSRRW
         expectTrap(0x002000ef + (1 << 7)); // JAL to pc + 2
         _x[17] = 1;
         expectTrap(ECALL);
