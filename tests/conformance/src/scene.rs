@@ -108,7 +108,7 @@ impl Scene {
             _ => any_address(4, rng),
         };
         let pc = self.registers[0];
-        if pc % 4 != 0 || pc >> 32 != 0 {
+        if !pc.is_multiple_of(4) || pc >> 32 != 0 {
             return self.proof(&[]);
         }
         self.write(pc, &word.to_le_bytes());
@@ -126,14 +126,14 @@ impl Scene {
             self.registers[rs1(word)] = address.wrapping_sub(immediate);
         }
         let address = self.read(rs1(word)).wrapping_add(immediate);
-        if address % width != 0 || address >> 32 != 0 {
+        if !address.is_multiple_of(width) || address >> 32 != 0 {
             return self.proof(&[pc]);
         }
         self.proof(&[pc, address])
     }
 
     fn call_accesses(&self) -> Vec<u64> {
-        let valid = |address: u64| address % 32 == 0 && address >> 32 == 0;
+        let valid = |address: u64| address.is_multiple_of(32) && address >> 32 == 0;
         let [a0, a1, a2, a3, a7] = [A0, A1, A2, A3, A7].map(|it| self.registers[it]);
         match a7 {
             0x1000 | 0x1002 if valid(a0) => vec![a0],
