@@ -4,7 +4,7 @@ use alloy_primitives::{B256, Bytes};
 use alloy_trie::Nibbles;
 
 use crate::drafts::{Content, Drafts, Finished, Link};
-use crate::node::{Branch, Child, EMPTY_CHILDREN, Node, item_hash, nibble, prefix};
+use crate::node::{Branch, Child, EMPTY_CHILDREN, KEY_NIBBLES, Node, item_hash, nibble, prefix};
 use crate::{EMPTY_ROOT, NodeChange, NodeSource, Trie, TrieError};
 
 /// A subtrie under construction. Keys and paths are absolute, so that it can move up or down
@@ -54,12 +54,15 @@ pub(crate) struct Builder<'a, 't, S> {
     /// by nibble.
     pub pending: Vec<Pending>,
     drafts: Drafts,
+    /// Nibbles of a key that count.
+    pub key_nibbles: fn(&B256) -> usize,
 }
 
 impl<'a, 't, S: NodeSource> Builder<'a, 't, S> {
     /// Appends to `out`.
     pub(crate) fn new(trie: &'t Trie<'a, S>, out: &'t mut Vec<NodeChange>) -> Self {
-        Self { trie, out, pending: Vec::new(), drafts: Drafts::default() }
+        let (pending, drafts) = (Vec::new(), Drafts::default());
+        Self { trie, out, pending, drafts, key_nibbles: |_| KEY_NIBBLES }
     }
 
     pub(crate) fn push(&mut self, path: Nibbles) {
@@ -233,7 +236,9 @@ impl<'a, 't, S: NodeSource> Builder<'a, 't, S> {
             Built::Empty => return None,
             Built::Branch { path: at, link } if at.len() == path.len() => return Some(link),
             Built::Branch { path: to, link: child } => Content::Extension { to, child },
-            Built::Leaf { key, value } => Content::Leaf { key, value },
+            Built::Leaf { key, value } => {
+                Content::Leaf { key, end: (self.key_nibbles)(&key), value }
+            }
         };
         Some(self.draft(content, path, path.len(), change.place))
     }

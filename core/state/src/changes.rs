@@ -5,6 +5,7 @@ use alloy_rlp::Decodable;
 use alloy_trie::Nibbles;
 
 use crate::keccak::keccak256_all;
+use crate::update::{Part, Updated};
 use crate::{Account, AccountInfo, EMPTY_ROOT, NodeChange, NodeSource, Trie, TrieError};
 
 /// What a block (or several) changed. Storage that is written belongs to an account that exists.
@@ -53,33 +54,48 @@ pub fn apply_changes<S: NodeSource>(
     root: B256,
     changes: &StateChanges,
 ) -> Result<StateUpdate, TrieError<S::Error>> {
-    let with_storage = changes.storage.keys().filter(|a| !changes.accounts.contains_key(*a));
-    let targets = changes.accounts.iter().map(|(address, info)| (*address, Some(info)));
-    let targets: Vec<_> = targets.chain(with_storage.map(|address| (*address, None))).collect();
-    let addresses: Vec<Address> = targets.iter().map(|(address, _)| *address).collect();
-    let mut targets: Vec<Target<'_>> = keccak256_all(&addresses)
-        .into_iter()
-        .zip(targets)
-        .map(|(key, (address, info))| Target { key, address, info, new: None })
-        .collect();
-    targets.sort_unstable_by_key(|target| target.key);
-    let keys: Vec<B256> = targets.iter().map(|target| target.key).collect();
+    apply_changes_in_parts(source, root, changes, |_| ())
+}
 
-    let mut update = StateUpdate::default();
-    let mut state_nodes = Vec::new();
-    let resolve = |i: usize, old: Option<&[u8]>| {
-        let target = &mut targets[i];
-        let old = old.map(|value| decode_account(value, target.key)).transpose()?;
-        target.new = apply_account(source, target, old, &changes.storage, &mut update.nodes)?;
-        Ok(target.new.map(alloy_rlp::encode))
-    };
-    let root = Trie::new(source, None, root).update(&keys, resolve, &mut state_nodes)?;
-    update.nodes.append(&mut state_nodes);
-    update.root = root;
+/// [`apply_changes`], with a chance to run the parts of a large update at the same time: `run` may
+/// call [`UpdatePart::run`] on each from any thread. What it leaves is run after it.
+pub fn apply_changes_in_parts<S: NodeSource>(
+    source: &S,
+    root: B256,
+    changes: &StateChanges,
+    run: impl FnOnce(&mut [UpdatePart<'_, '_, S>]),
+) -> Result<StateUpdate, TrieError<S::Error>> {
+    let mut targets = sorted_targets(changes);
+    let keys: Vec<B256> = targets.iter().map(|target| target.key).collect();
+    let trie = Trie::new(source, None, root);
+    let (top, parts) = trie.split(&keys)?;
+
+    let mut rest = targets.as_mut_slice();
+    let mut parts: Vec<_> = parts
+        .into_iter()
+        .map(|part| {
+            let own = rest.split_off_mut(..part.keys.len()).expect("parts share the keys out");
+            let (trie, keys, storage) = (&trie, &keys, &changes.storage);
+            let work = PartWork::Waits(part);
+            UpdatePart { trie, keys, storage, targets: own, storage_nodes: Vec::new(), work }
+        })
+        .collect();
+    run(&mut parts);
+
+    let mut nodes = Vec::new();
+    let mut updated = Vec::with_capacity(parts.len());
+    for mut part in parts {
+        part.run();
+        nodes.append(&mut part.storage_nodes);
+        if let PartWork::Done(result) = part.work {
+            updated.push(result?);
+        }
+    }
+    let root = trie.join(top, updated, &mut nodes)?;
     // The map is built in one go from what is sorted.
     targets.sort_unstable_by_key(|target| target.address);
-    update.accounts = targets.into_iter().map(|target| (target.address, target.new)).collect();
-    Ok(update)
+    let accounts = targets.into_iter().map(|target| (target.address, target.new)).collect();
+    Ok(StateUpdate { root, nodes, accounts })
 }
 
 /// An account that changes.
@@ -91,6 +107,56 @@ struct Target<'a> {
     info: Option<&'a Option<AccountInfo>>,
     /// As it is after the changes.
     new: Option<Account>,
+}
+
+/// All accounts that the changes name, by key.
+fn sorted_targets(changes: &StateChanges) -> Vec<Target<'_>> {
+    let with_storage = changes.storage.keys().filter(|a| !changes.accounts.contains_key(*a));
+    let targets = changes.accounts.iter().map(|(address, info)| (*address, Some(info)));
+    let targets: Vec<_> = targets.chain(with_storage.map(|address| (*address, None))).collect();
+    let addresses: Vec<Address> = targets.iter().map(|(address, _)| *address).collect();
+    let mut targets: Vec<Target<'_>> = keccak256_all(&addresses)
+        .into_iter()
+        .zip(targets)
+        .map(|(key, (address, info))| Target { key, address, info, new: None })
+        .collect();
+    targets.sort_unstable_by_key(|target| target.key);
+    targets
+}
+
+/// A part of an update of the state that needs nothing of the others.
+pub struct UpdatePart<'a, 'c, S: NodeSource> {
+    trie: &'a Trie<'a, S>,
+    /// Of all parts.
+    keys: &'a [B256],
+    storage: &'a BTreeMap<Address, BTreeMap<U256, U256>>,
+    /// The accounts of this part, by key.
+    targets: &'a mut [Target<'c>],
+    storage_nodes: Vec<NodeChange>,
+    work: PartWork<S::Error>,
+}
+
+enum PartWork<E: core::error::Error> {
+    Waits(Part),
+    Done(Result<Updated, TrieError<E>>),
+}
+
+impl<S: NodeSource> UpdatePart<'_, '_, S> {
+    /// Does the work, unless it is done. An error is kept for the caller of
+    /// [`apply_changes_in_parts`].
+    pub fn run(&mut self) {
+        let PartWork::Waits(part) = &self.work else { return };
+        let (first, source) = (part.keys.start, self.trie.source());
+        let (targets, nodes) = (&mut *self.targets, &mut self.storage_nodes);
+        let resolve = |i: usize, old: Option<&[u8]>| {
+            let target = &mut targets[i - first];
+            let old = old.map(|value| decode_account(value, target.key)).transpose()?;
+            target.new = apply_account(source, target, old, self.storage, nodes)?;
+            Ok(target.new.map(alloy_rlp::encode))
+        };
+        let result = self.trie.update_part(part, self.keys, resolve);
+        self.work = PartWork::Done(result);
+    }
 }
 
 fn apply_account<S: NodeSource>(

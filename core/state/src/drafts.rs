@@ -23,20 +23,11 @@ pub(crate) enum Link {
 /// A node to be encoded.
 pub(crate) enum Content {
     /// `raw` and `old` are the branch that was there before, or none.
-    Branch {
-        raw: Bytes,
-        old: Branch,
-        children: Children,
-    },
+    Branch { raw: Bytes, old: Branch, children: Children },
     /// `to` is the absolute path of the child.
-    Extension {
-        to: Nibbles,
-        child: Link,
-    },
-    Leaf {
-        key: B256,
-        value: Vec<u8>,
-    },
+    Extension { to: Nibbles, child: Link },
+    /// `end` is the length of the key in nibbles.
+    Leaf { key: B256, end: usize, value: Vec<u8> },
 }
 
 /// The children of a branch that are not as they were: by nibble, in [`Drafts`].
@@ -132,7 +123,7 @@ impl Drafts {
     fn encode(&self, draft: &Draft, finished: &Finished) -> Vec<u8> {
         let depth = draft.depth as usize;
         match &draft.content {
-            Content::Leaf { key, value } => encode_leaf(key, depth, value),
+            Content::Leaf { key, end, value } => encode_leaf(key, depth..*end, value),
             Content::Extension { to, child } => {
                 encode_extension(to, depth, &finished.child(*child))
             }

@@ -9,6 +9,7 @@ mod changes;
 mod drafts;
 mod keccak;
 mod node;
+mod ordered;
 mod overlay;
 mod reader;
 mod trie;
@@ -17,7 +18,8 @@ mod witness;
 
 pub use account::{Account, AccountInfo, EMPTY_ROOT, KECCAK_EMPTY};
 pub use alloy_trie::Nibbles;
-pub use changes::{StateChanges, StateUpdate, apply_changes};
+pub use changes::{StateChanges, StateUpdate, UpdatePart, apply_changes, apply_changes_in_parts};
+pub use ordered::ordered_root;
 pub use overlay::{Overlay, OverlayReader};
 pub use reader::{
     HISTORY_ADDRESS, HISTORY_WINDOW, StateReader, TrieReader, read_account, read_slot,

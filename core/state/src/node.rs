@@ -261,9 +261,9 @@ fn encode_short(key: &B256, range: Range<usize>, second: &[u8], string: bool) ->
     out
 }
 
-/// RLP of a leaf whose remaining key starts at nibble `depth`.
-pub(crate) fn encode_leaf(key: &B256, depth: usize, value: &[u8]) -> Vec<u8> {
-    encode_short(key, depth..KEY_NIBBLES, value, true)
+/// RLP of a leaf whose remaining key is the nibbles of `key` in `range`.
+pub(crate) fn encode_leaf(key: &B256, range: Range<usize>, value: &[u8]) -> Vec<u8> {
+    encode_short(key, range, value, true)
 }
 
 /// RLP of an extension from nibble `depth` to the branch at `path`.

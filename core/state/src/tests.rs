@@ -11,6 +11,8 @@ use proptest::prelude::*;
 
 use crate::*;
 
+mod parts;
+
 type Model = BTreeMap<B256, Vec<u8>>;
 
 /// Nodes by place. `checked` sources refuse a node whose hash is not the one asked for.

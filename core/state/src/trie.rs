@@ -138,8 +138,12 @@ impl<'a, S: NodeSource> Trie<'a, S> {
     {
         let (top, parts) = self.split(keys)?;
         let update = |part| self.update_part(part, keys, &mut resolve);
-        let parts = parts.into_iter().map(update).collect::<Result<_, _>>()?;
+        let parts = parts.iter().map(update).collect::<Result<_, _>>()?;
         self.join(top, parts, out)
+    }
+
+    pub(crate) fn source(&self) -> &'a S {
+        self.source
     }
 
     pub(crate) fn load(&self, path: &Nibbles, hash: B256) -> Result<Bytes, TrieError<S::Error>> {

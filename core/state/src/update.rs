@@ -74,14 +74,14 @@ impl<'a, S: NodeSource> Trie<'a, S> {
     /// Updates a subtrie; see [`Self::update`]. `keys` are those of all parts.
     pub(crate) fn update_part<F>(
         &self,
-        part: Part,
+        part: &Part,
         keys: &[B256],
         resolve: F,
     ) -> Result<Updated, TrieError<S::Error>>
     where
         F: FnMut(usize, Option<&[u8]>) -> Result<Option<Vec<u8>>, TrieError<S::Error>>,
     {
-        let Part { path, keys: range, start } = part;
+        let (path, range) = (part.path, part.keys.clone());
         let mut nodes = Vec::new();
         if range.is_empty() {
             return Ok(Updated { path, change: None, nodes });
@@ -90,15 +90,15 @@ impl<'a, S: NodeSource> Trie<'a, S> {
         nodes.reserve(range.len() * 4);
         let builder = Builder::new(self, &mut nodes);
         let mut updater = Updater { trie: self, keys, resolve, builder, levels: Vec::new() };
-        let mut change = match start {
+        let mut change = match &part.start {
             Start::Absent => updater.insert_absent(&path, range),
             Start::Stored(hash) => {
-                updater.levels = self.read_levels((path, hash, range.clone()), keys)?;
+                updater.levels = self.read_levels((path, *hash, range.clone()), keys)?;
                 updater.update_stored(0, path, range)
             }
             Start::Embedded(raw) => {
-                let node = self.parse(&raw, &path)?;
-                updater.update_node(raw, node, None, 0, path, range)
+                let node = self.parse(raw, &path)?;
+                updater.update_node(raw.clone(), node, None, 0, path, range)
             }
         }?;
         let finished = updater.builder.finish_drafts();

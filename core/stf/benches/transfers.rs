@@ -16,7 +16,8 @@ use annex_state::{
     AccountInfo, EMPTY_ROOT, KECCAK_EMPTY, Nibbles, NodeChange, NodeSource, Overlay, StateChanges,
     StateReader, StateUpdate, WitnessSource, apply_changes,
 };
-use annex_stf::{CodeCache, ExecutedBlock, OpenBlock, ParentBlock, genesis, seal};
+use annex_stf::{CodeCache, ExecutedBlock, OpenBlock, ParentBlock, genesis, seal_in_parts};
+use annex_store::update_in_parallel;
 use annex_types::predeploys::{BLOCK_HASH_HISTORY, L1_BLOCK};
 use annex_types::{
     BlockAttributes, ChainConfig, Header, Origin, RecordEnv, RecoveredTransaction, Transaction,
@@ -240,7 +241,8 @@ fn transfers(criterion: &mut Criterion) {
                 let executed = world.execute(&batch, &mut codes);
                 world.keep(&executed);
                 let start = Instant::now();
-                let sealed = seal(executed, &world.head, &world.nodes).unwrap();
+                let sealed =
+                    seal_in_parts(executed, &world.head, &world.nodes, update_in_parallel).unwrap();
                 time += start.elapsed();
                 world.nodes.write(sealed.update);
                 world.head = sealed.header;
@@ -279,7 +281,7 @@ fn pipeline(world: &mut World, blocks: usize) -> Duration {
     let start = Instant::now();
     let sealer = thread::spawn(move || {
         for executed in receiver {
-            let sealed = seal(executed, &head, &nodes).unwrap();
+            let sealed = seal_in_parts(executed, &head, &nodes, update_in_parallel).unwrap();
             nodes.write(sealed.update);
             head = sealed.header;
         }

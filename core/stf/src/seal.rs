@@ -1,10 +1,12 @@
 use alloy_consensus::TxReceipt;
 use alloy_consensus::constants::EMPTY_OMMER_ROOT_HASH;
-use alloy_consensus::proofs::{calculate_receipt_root, ordered_trie_root_with_encoder};
 use alloy_eips::eip2718::Encodable2718;
 use alloy_eips::eip7685::EMPTY_REQUESTS_HASH;
 use alloy_primitives::{B64, B256, Bloom, U256};
-use annex_state::{EMPTY_ROOT, NodeSource, StateChanges, StateUpdate, TrieError, apply_changes};
+use annex_state::{
+    EMPTY_ROOT, NodeSource, StateChanges, StateUpdate, TrieError, UpdatePart,
+    apply_changes_in_parts, ordered_root,
+};
 use annex_types::predeploys::{BLOCK_HASH_HISTORY, L2_TO_L1_MESSAGE_PASSER, history_slot};
 use annex_types::{ExtraData, Header, Receipt, RecoveredTransaction};
 
@@ -34,6 +36,21 @@ pub fn seal<S: NodeSource>(
     parent: &Header,
     source: &S,
 ) -> Result<SealedBlock, TrieError<S::Error>> {
+    seal_in_parts(executed, parent, source, |_| ())
+}
+
+/// [`seal`], with a chance to compute the parts of a large state update at the same time: see
+/// [`apply_changes_in_parts`].
+///
+/// # Panics
+///
+/// If the block was not opened on `parent`.
+pub fn seal_in_parts<S: NodeSource>(
+    executed: ExecutedBlock,
+    parent: &Header,
+    source: &S,
+    run: impl FnOnce(&mut [UpdatePart<'_, '_, S>]),
+) -> Result<SealedBlock, TrieError<S::Error>> {
     let ExecutedBlock { env, extra, gas_used, transactions, receipts, overlay, .. } = executed;
     assert_eq!(env.number, parent.number + 1, "sealed on a block it was not opened on");
     let parent_hash = parent.hash_slow();
@@ -41,16 +58,16 @@ pub fn seal<S: NodeSource>(
     let history = changes.storage.entry(BLOCK_HASH_HISTORY).or_default();
     history.insert(history_slot(parent.number), U256::from_be_bytes(parent_hash.0));
 
-    let update = apply_changes(source, parent.state_root, &changes)?;
+    let update = apply_changes_in_parts(source, parent.state_root, &changes, run)?;
     let blooms: Vec<_> = receipts.iter().map(TxReceipt::with_bloom_ref).collect();
     let bloom = blooms.iter().fold(Bloom::ZERO, |all, receipt| all | receipt.logs_bloom);
     let header = Header {
         parent_hash,
         state_root: update.root,
-        transactions_root: ordered_trie_root_with_encoder(&transactions, |tx, out| {
-            tx.transaction.encode_2718(out);
-        }),
-        receipts_root: calculate_receipt_root(&blooms),
+        transactions_root: ordered_root(
+            transactions.iter().map(|tx| tx.transaction.encoded_2718()),
+        ),
+        receipts_root: ordered_root(blooms.iter().map(Encodable2718::encoded_2718)),
         logs_bloom: bloom,
         gas_used,
         withdrawals_root: Some(withdrawals_root(&update, parent)),
