@@ -5,7 +5,7 @@ use alloy_primitives::B256;
 use crate::elf::Program;
 use crate::execute::{Flow, Registers, execute};
 use crate::instruction::{Instruction, op};
-use crate::memory::{Memory, PAGE, SEGMENT, SEGMENT_BITS, SEGMENTS, zeroes};
+use crate::memory::{Memory, PAGE, SEGMENT, SEGMENT_BITS, SEGMENTS, nothing, zeroes};
 use crate::state::{Halt, Host, State, Status, Trap};
 
 /// Instructions of a segment.
@@ -22,7 +22,7 @@ pub struct Machine {
     pub(crate) memory: Memory,
     pub(crate) steps: u64,
     pub(crate) trap: Option<Trap>,
-    code: [Option<Code>; SEGMENTS],
+    code: Box<[Option<Code>; SEGMENTS]>,
 }
 
 /// Why a sprint over decoded instructions ended. The machine stands before the instruction.
@@ -56,7 +56,7 @@ impl Machine {
     }
 
     pub(crate) fn from_parts(state: State, memory: Memory, steps: u64) -> Self {
-        Self { state, memory, steps, trap: None, code: [const { None }; SEGMENTS] }
+        Self { state, memory, steps, trap: None, code: nothing() }
     }
 
     /// Runs until the machine halts, or `max_steps` are done. Returns the steps done, of which

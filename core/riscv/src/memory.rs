@@ -10,8 +10,8 @@ use std::convert::Infallible;
 use crate::execute::Bus;
 use crate::tree::{self, Node};
 
-/// 16 MiB, 256 of them.
-pub(crate) const SEGMENT_BITS: u32 = 24;
+/// 1 MiB, 4,096 of them.
+pub(crate) const SEGMENT_BITS: u32 = 20;
 pub(crate) const SEGMENT: usize = 1 << SEGMENT_BITS;
 pub(crate) const SEGMENTS: usize = 1 << (32 - SEGMENT_BITS);
 /// 4 KiB.
@@ -25,7 +25,7 @@ const PAGE_CHUNKS: usize = PAGE / CHUNK;
 /// Levels of the tree: chunks are level 0, the root is level 27.
 pub(crate) const DEPTH: usize = 27;
 /// The level of a segment's root.
-const SEGMENT_LEVEL: usize = 19;
+const SEGMENT_LEVEL: usize = (SEGMENT_BITS - CHUNK.trailing_zeros()) as usize;
 
 /// The page was stored to at least once.
 const RESIDENT: u8 = 1;
@@ -40,6 +40,12 @@ const PLAIN: u8 = RESIDENT | LISTED;
 pub(crate) fn zeroes<T: Clone, const N: usize>(zero: T) -> Box<[T; N]> {
     let slice = vec![zero; N].into_boxed_slice();
     slice.try_into().unwrap_or_else(|_| unreachable!("the slice has N elements"))
+}
+
+/// A table of segments, none of which exists.
+pub(crate) fn nothing<T>() -> Box<[Option<T>; SEGMENTS]> {
+    let slice: Box<[_]> = (0..SEGMENTS).map(|_| None).collect();
+    slice.try_into().unwrap_or_else(|_| unreachable!("the slice has as many elements"))
 }
 
 struct Segment {
@@ -58,7 +64,7 @@ impl Segment {
 }
 
 pub(crate) struct Memory {
-    segments: [Option<Segment>; SEGMENTS],
+    segments: Box<[Option<Segment>; SEGMENTS]>,
     flags: Box<[u8; PAGES]>,
     listed: Vec<u32>,
     resident: Vec<u32>,
@@ -73,7 +79,7 @@ pub(crate) struct Memory {
 impl Memory {
     pub fn new() -> Self {
         Self {
-            segments: [const { None }; SEGMENTS],
+            segments: nothing(),
             flags: zeroes(0),
             listed: Vec::new(),
             resident: Vec::new(),

@@ -1,2 +1,10 @@
+mod commitments;
+mod elf;
+mod generator;
+mod instructions;
+mod memory;
+mod proofs;
+mod qemu;
+mod running;
 mod support;
 mod vectors;

@@ -153,6 +153,7 @@ pub fn machine(code: &[u32]) -> Machine {
 pub fn poke(machine: &mut Machine, address: u64, bytes: &[u8]) {
     for (offset, byte) in bytes.iter().enumerate() {
         machine.memory.write((address + offset as u64) as u32, &[*byte]);
+        machine.forget_stale();
     }
 }
 
