@@ -82,6 +82,9 @@ impl Preimages {
             (word.0, len)
         };
         let (first, len) = read(0);
+        if len == 0 {
+            return Vec::new();
+        }
         let mut bytes = Vec::<u8>::with_capacity(len.next_multiple_of(Word::LEN));
         let to = bytes.as_mut_ptr().cast::<[u64; 4]>();
         assert!(to.is_aligned(), "the heap aligns blocks to 16 bytes");
