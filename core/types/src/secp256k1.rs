@@ -22,8 +22,8 @@ const GENERATOR: (U256, U256) = (
 /// Odd multiples of a point that a window of this width needs are `2^(width - 2)`.
 const GENERATOR_WINDOW: usize = 9;
 const POINT_WINDOW: usize = 5;
-/// Binary digits of a halved scalar, and one for the carry.
-const DIGITS: usize = 129;
+/// Binary digits of a halved scalar, one for the carry, and one that keeps the last window signed.
+const DIGITS: usize = 130;
 
 /// Affine, of magnitude 1.
 #[derive(Clone, Copy)]
