@@ -7,6 +7,7 @@ mod node;
 mod riscv;
 mod rpc_client;
 mod tx;
+mod verify;
 mod wallet;
 
 use clap::{Parser, Subcommand};
@@ -33,6 +34,7 @@ const EXAMPLES: &str = "Examples:
   annex node --l1 http://127.0.0.1:8545 --beacon http://127.0.0.1:8545 \\
              --deployment deployment.json --data-dir follower --port 9645
   annex tx 0x5c50… --rpc http://127.0.0.1:9545    how far a transaction is
+  annex verify --block safe --l1 http://127.0.0.1:8545   replay a block from its witness
   annex wallet deposit --amount 1.5 --key $KEY    ether from L1 to L2
   annex bench latency                             what a synchronous send costs";
 
@@ -46,6 +48,8 @@ enum Command {
     Deploy(node::DeployArgs),
     /// Show how far a transaction is and what that guarantees
     Tx(tx::TxArgs),
+    /// Replay a block from its witness, natively and in the proof machine
+    Verify(Box<verify::VerifyArgs>),
     /// Measure a node, this one or any other Ethereum node
     #[command(subcommand)]
     Bench(bench::Bench),
@@ -66,6 +70,8 @@ enum CliError {
     Node(#[from] node::RunError),
     #[error(transparent)]
     Tx(#[from] tx::TxError),
+    #[error(transparent)]
+    Verify(#[from] verify::VerifyCliError),
     #[error(transparent)]
     Bench(#[from] bench::BenchError),
     #[error(transparent)]
@@ -102,6 +108,7 @@ fn run(command: Command) -> Result<(), CliError> {
             Command::Node(args) => Ok(node::run(*args).await?),
             Command::Deploy(args) => Ok(node::deploy(args).await?),
             Command::Tx(args) => Ok(tx::run(args).await?),
+            Command::Verify(args) => Ok(verify::run(*args).await?),
             Command::Bench(bench) => Ok(bench::run(bench).await?),
             Command::Wallet(wallet) => Ok(wallet::run(wallet).await?),
             Command::Riscv(_) => unreachable!("`main` has run it"),

@@ -15,6 +15,7 @@ mod post;
 mod progress;
 mod proofs;
 mod status;
+pub mod verify;
 
 pub use annex_store::Durability;
 pub use config::{LeaderKeys, NodeConfig, Role};

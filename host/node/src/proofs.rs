@@ -121,7 +121,7 @@ impl RecordJson {
 
 /// Why there is nothing to prove a block from.
 #[derive(Debug, thiserror::Error)]
-enum ProofError {
+pub(crate) enum ProofError {
     #[error("header not found")]
     UnknownBlock,
     #[error("block 0 is genesis: nothing is executed to make it")]
@@ -202,15 +202,20 @@ fn register(module: &mut RpcModule<Context>) -> Result<(), RegisterMethodError> 
     )?;
     module.register_method("debug_getRawBlock", |params, context, _| {
         let id: BlockId = params.one()?;
-        raw_block(&context.l2, id).map_err(ErrorObjectOwned::from)
+        let snapshot = context.l2.store.snapshot().map_err(ProofError::from)?;
+        let number = number(&context.l2, &snapshot, id)?;
+        Ok::<_, ErrorObjectOwned>(raw_block(&snapshot, number)?)
     })?;
     module.register_method("annex_claimInput", |params, context, _| {
         let number: U64 = params.one()?;
-        claim_start(&context.l2, number.to()).map_err(ErrorObjectOwned::from)
+        let snapshot = context.l2.store.snapshot().map_err(ProofError::from)?;
+        let safe = context.l2.progress.safe();
+        Ok::<_, ErrorObjectOwned>(claim_start(&snapshot, safe, number.to())?)
     })?;
     module.register_method("annex_records", |params, context, _| {
         let (first, count): (U64, U64) = params.parse()?;
-        records(&context.l2, first.to(), count.to()).map_err(ErrorObjectOwned::from)
+        let snapshot = context.l2.store.snapshot().map_err(ProofError::from)?;
+        Ok::<_, ErrorObjectOwned>(records(&snapshot, first.to(), count.to())?)
     })?;
     Ok(())
 }
@@ -248,7 +253,7 @@ async fn execution_witness(
 }
 
 /// The witness of a block, by executing it again on its parent's state.
-fn witness(
+pub(crate) fn witness(
     config: &ChainConfig,
     snapshot: &Snapshot,
     number: u64,
@@ -317,7 +322,7 @@ fn block_input(
     })
 }
 
-fn stored(snapshot: &Snapshot, record: u64) -> Result<Record, ProofError> {
+pub(crate) fn stored(snapshot: &Snapshot, record: u64) -> Result<Record, ProofError> {
     let found = progress::record(snapshot, record)?;
     found.map(|stored| stored.record).ok_or(ProofError::UnknownRecord(record))
 }
@@ -332,9 +337,8 @@ fn forced_item(snapshot: &Snapshot, item: u64) -> Result<ForcedItem, ProofError>
 }
 
 /// RLP of a block.
-fn raw_block(l2: &L2, id: BlockId) -> Result<Bytes, ProofError> {
-    let snapshot = l2.store.snapshot()?;
-    let block = snapshot.block(number(l2, &snapshot, id)?)?.ok_or(ProofError::UnknownBlock)?;
+pub(crate) fn raw_block(snapshot: &Snapshot, number: u64) -> Result<Bytes, ProofError> {
+    let block = snapshot.block(number)?.ok_or(ProofError::UnknownBlock)?;
     let body = BlockBody {
         transactions: block.transactions.into_iter().map(|tx| tx.transaction).collect(),
         ommers: Vec::<Header>::new(),
@@ -343,19 +347,22 @@ fn raw_block(l2: &L2, id: BlockId) -> Result<Bytes, ProofError> {
     Ok(alloy_rlp::encode(Block::new(block.header, body)).into())
 }
 
-fn claim_start(l2: &L2, number: u64) -> Result<ClaimStart, ProofError> {
-    let safe = l2.progress.safe();
+/// Where the step starts that made block `number`; `safe` is the newest block that L1 carries.
+pub(crate) fn claim_start(
+    snapshot: &Snapshot,
+    safe: u64,
+    number: u64,
+) -> Result<ClaimStart, ProofError> {
     if number > safe {
         return Err(ProofError::NotOnL1 { number, safe });
     }
-    let snapshot = l2.store.snapshot()?;
     let parent = number.checked_sub(1).ok_or(ProofError::Genesis)?;
     let (head, _) = snapshot.header(parent)?.ok_or(ProofError::UnknownBlock)?;
-    let cursor = progress::cursor_of_block(&snapshot, number)?;
+    let cursor = progress::cursor_of_block(snapshot, number)?;
     let cursor = cursor.ok_or(ProofError::Replaced(number))?;
-    let first_record = first_record(&snapshot, &head, cursor)?;
+    let first_record = first_record(snapshot, &head, cursor)?;
     let previous = match first_record.checked_sub(1) {
-        Some(record) => stored(&snapshot, record)?.accumulator,
+        Some(record) => stored(snapshot, record)?.accumulator,
         None => B256::ZERO,
     };
     Ok(ClaimStart {
@@ -383,14 +390,17 @@ fn first_record(snapshot: &Snapshot, head: &Header, cursor: Cursor) -> Result<u6
     Ok(first.min(unconsumed.unwrap_or(first)))
 }
 
-fn records(l2: &L2, first: u64, count: u64) -> Result<Vec<RecordJson>, ProofError> {
+pub(crate) fn records(
+    snapshot: &Snapshot,
+    first: u64,
+    count: u64,
+) -> Result<Vec<RecordJson>, ProofError> {
     if count > MAX_RECORDS {
         return Err(ProofError::TooManyRecords);
     }
-    let snapshot = l2.store.snapshot()?;
     let wanted = first..first.saturating_add(count);
-    wanted.map(|index| Ok(RecordJson::from(&stored(&snapshot, index)?))).collect()
+    wanted.map(|index| Ok(RecordJson::from(&stored(snapshot, index)?))).collect()
 }
 
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;

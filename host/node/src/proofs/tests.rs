@@ -1,15 +1,19 @@
 use super::*;
 use crate::progress::StoredRecord;
 use alloy_consensus::{SignableTransaction, TxEip1559, TxEip7702};
+use alloy_eips::eip4844::Blob;
 use alloy_eips::eip7702::Authorization;
-use alloy_primitives::{Signature, TxKind, keccak256};
+use alloy_primitives::{TxKind, keccak256};
 use alloy_signer::SignerSync;
 use alloy_signer_local::PrivateKeySigner;
+use annex_sequencer::{Channel, next_batch};
 use annex_state::{MissingEntry, Witness, WitnessSource};
 use annex_stf::{CodeCache, OpenBlock, ParentBlock, seal};
 use annex_store::{BlockCommit, Options, Store};
-use annex_types::{RecoveredTransaction, Transaction};
+use annex_types::batch::pack_blobs;
+use annex_types::{BatchData, BatchRecord, RecoveredTransaction, Transaction};
 use rand::{Rng, SeedableRng, rngs::SmallRng};
+use std::collections::BTreeMap;
 
 const ETHER: u128 = 10u128.pow(18);
 const USERS: u8 = 6;
@@ -58,13 +62,18 @@ fn signer(index: u8) -> PrivateKeySigner {
 }
 
 /// A chain in a store, with the records its blocks name.
-struct Chain {
+pub(crate) struct Chain {
     _dir: tempfile::TempDir,
-    config: ChainConfig,
-    store: Store,
-    rng: SmallRng,
-    record: Record,
+    pub config: ChainConfig,
+    pub store: Store,
+    pub rng: SmallRng,
+    /// The newest record.
+    pub record: Record,
     forced: u64,
+    /// Newest block that a batch carries.
+    pub posted: u64,
+    /// Of blob batches, by record.
+    pub blobs: BTreeMap<u64, Vec<Blob>>,
 }
 
 impl Chain {
@@ -77,7 +86,8 @@ impl Chain {
             RecordPayload::Genesis { config_hash: config.hash(), genesis_hash: genesis.hash };
         let record = Record::new(0, B256::ZERO, RecordEnv::default(), payload);
         let rng = SmallRng::seed_from_u64(seed);
-        let mut chain = Self { _dir: dir, config, store, rng, record, forced: 0 };
+        let (forced, posted, blobs) = (0, 0, BTreeMap::new());
+        let mut chain = Self { _dir: dir, config, store, rng, record, forced, posted, blobs };
         chain.commit(&genesis);
         let first = chain.record.clone();
         chain.keep(first);
@@ -99,12 +109,51 @@ impl Chain {
         progress::put_records(&self.store, &[stored], &[]).unwrap();
     }
 
-    fn push_forced(&mut self, item: ForcedItem) {
-        let timestamp = self.config.genesis_timestamp + self.record.index;
+    /// A record at the time of the newest block.
+    fn push(&mut self, payload: RecordPayload) {
+        let timestamp = self.store.latest().unwrap().header().timestamp;
         let env = RecordEnv { timestamp, base_fee: U256::from(7), ..RecordEnv::default() };
         let (index, previous) = (self.record.index + 1, self.record.accumulator);
+        self.keep(Record::new(index, previous, env, payload));
+    }
+
+    fn push_forced(&mut self, item: ForcedItem) {
         self.forced = item.index + 1;
-        self.keep(Record::new(index, previous, env, RecordPayload::Forced(item)));
+        self.push(RecordPayload::Forced(item));
+    }
+
+    /// A batch of everything not posted yet, in blobs or as calldata, worked off at once.
+    pub fn post(&mut self) {
+        let snapshot = self.store.snapshot().unwrap();
+        let channel = if self.rng.random() { Channel::Blobs } else { Channel::Calldata };
+        let batch = next_batch(&snapshot, 901, self.posted, channel).unwrap().unwrap();
+        assert!(!batch.full);
+        let data = match channel {
+            Channel::Calldata => BatchData::Calldata(batch.data.into()),
+            Channel::Blobs => {
+                let blobs = pack_blobs(&batch.data);
+                let hashes = blobs.iter().map(|blob| annex_l1::versioned_hash(blob).unwrap());
+                let hashes = hashes.collect();
+                self.blobs.insert(self.record.index + 1, blobs);
+                BatchData::Blobs(hashes)
+            }
+        };
+        let (submitter, lease_id) = (Address::repeat_byte(0xcc), U256::ONE);
+        let forced_up_to = batch.forced_up_to;
+        let record = self.record.index + 1;
+        self.push(RecordPayload::Batch(BatchRecord { submitter, lease_id, forced_up_to, data }));
+        for (number, block) in (batch.first_block..=batch.last_block).zip(0..) {
+            let (parent, _) = snapshot.header(number - 1).unwrap().unwrap();
+            let forced = ExtraData::decode(&parent.extra_data).unwrap().forced_count;
+            let before = Cursor { record, block, forced };
+            progress::put_derived(
+                &self.store,
+                &progress::Derived::default(),
+                Some((number, before)),
+            )
+            .unwrap();
+        }
+        self.posted = batch.last_block;
     }
 
     fn mint(&mut self, to: u8) {
@@ -152,11 +201,13 @@ impl Chain {
         let view = self.store.latest().unwrap();
         let parent = ParentBlock::try_from(view.header()).unwrap();
         let Record { index, accumulator, env, .. } = self.record;
+        let elapsed = self.rng.random_range(0..3);
+        let before = if elapsed == 0 { parent.extra.blocks_in_second } else { 0 };
         let attributes = BlockAttributes {
-            timestamp: parent.timestamp + self.rng.random_range(0..3),
+            timestamp: parent.timestamp + elapsed,
             beneficiary: Address::repeat_byte(0xcc),
             origin: Origin { index, accumulator, env },
-            blocks_in_second: 1,
+            blocks_in_second: before + 1,
         };
         let codes = CodeCache::default();
         let mut open = OpenBlock::open(&self.config, parent, attributes, &view, codes);
@@ -170,7 +221,8 @@ impl Chain {
             let nonce = annex_state::StateReader::account(&open.state(), sender).unwrap();
             let nonce = nonce.map_or(0, |account| account.nonce);
             let transaction = next(&mut self.rng, at, user, nonce);
-            let tx = RecoveredTransaction { transaction, sender, data_size: 0 };
+            let tx = RecoveredTransaction::recover(transaction).unwrap();
+            assert_eq!(tx.sender, sender);
             // It may be invalid: then it is left out.
             let _taken = open.execute(&tx).unwrap();
         }
@@ -196,8 +248,9 @@ fn transfer(nonce: u64, to: TxKind, value: u128, input: Bytes) -> TxEip1559 {
     }
 }
 
-fn signed(tx: TxEip1559) -> Transaction {
-    Transaction::Eip1559(tx.into_signed(Signature::test_signature()))
+fn signed(user: u8, tx: TxEip1559) -> Transaction {
+    let signature = signer(user).sign_hash_sync(&tx.signature_hash()).unwrap();
+    Transaction::Eip1559(tx.into_signed(signature))
 }
 
 /// Delegates `user` to `to` (zero: no more) and calls it at once.
@@ -224,7 +277,8 @@ fn delegating(
         authorization_list: vec![authorization.into_signed(signature)],
         ..Default::default()
     };
-    Transaction::Eip7702(tx.into_signed(Signature::test_signature()))
+    let signature = signer(user).sign_hash_sync(&tx.signature_hash()).unwrap();
+    Transaction::Eip7702(tx.into_signed(signature))
 }
 
 fn random_transaction(
@@ -260,26 +314,37 @@ fn random_transaction(
             return delegating(nonce, user, nonce + 1, to, pair);
         }
     };
-    signed(tx)
+    signed(user, tx)
 }
 
-/// Random blocks over everything that makes witnesses differ.
-fn random_chain(seed: u64) -> Chain {
+/// Random blocks over everything that makes witnesses differ; the last ones are in no batch.
+pub(crate) fn random_chain(seed: u64) -> Chain {
     let mut chain = Chain::new(seed);
     (0..USERS).for_each(|user| chain.mint(user));
     chain.block(0, |_, _, _, _| unreachable!());
     let mut contracts = [Address::ZERO; 3];
     chain.block(3, |_, at, user, nonce| {
         contracts[at] = signer(user).address().create(nonce);
-        signed(transfer(nonce, TxKind::Create, 0, deploying([STORE, STORE_HASH, PROBE][at])))
+        let code = deploying([STORE, STORE_HASH, PROBE][at]);
+        signed(user, transfer(nonce, TxKind::Create, 0, code))
     });
     for _ in 0..20 {
         for _ in 0..chain.rng.random_range(0..3) {
             chain.random_forced();
         }
-        let count = chain.rng.random_range(0..12);
-        chain.block(count, |rng, _, user, nonce| random_transaction(rng, &contracts, user, nonce));
+        let count = chain.rng.random_range(1..12);
+        chain.block(count, |rng, at, user, nonce| match at {
+            // Never an empty block: batches have none.
+            0 => signed(user, transfer(nonce, TxKind::Call(contracts[1]), 0, Bytes::new())),
+            _ => random_transaction(rng, &contracts, user, nonce),
+        });
+        if chain.rng.random_bool(0.3) {
+            chain.post();
+        }
     }
+    chain.block(1, |_, _, user, nonce| {
+        signed(user, transfer(nonce, TxKind::Call(contracts[0]), 0, Bytes::new()))
+    });
     chain
 }
 
@@ -401,9 +466,9 @@ fn a_step_walks_back_to_the_first_item_that_its_batch_covers() {
     let mut chain = Chain::new(3);
     (0..3).for_each(|user| chain.mint(user));
     let batch = |forced_up_to| {
-        let data = annex_types::BatchData::Calldata(Bytes::new());
+        let data = BatchData::Calldata(Bytes::new());
         let (submitter, lease_id) = (Address::ZERO, U256::ZERO);
-        RecordPayload::Batch(annex_types::BatchRecord { submitter, lease_id, forced_up_to, data })
+        RecordPayload::Batch(BatchRecord { submitter, lease_id, forced_up_to, data })
     };
     let genesis = chain.store.snapshot().unwrap().header(0).unwrap().unwrap().0;
     let head = Header {

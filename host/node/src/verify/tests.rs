@@ -1,0 +1,157 @@
+use super::*;
+use crate::proofs::{
+    claim_start, raw_block, records, stored,
+    tests::{Chain, random_chain},
+    witness,
+};
+use alloy_primitives::U64;
+use annex_store::Snapshot;
+use rand::Rng;
+
+/// What a node serves of a block.
+struct Served {
+    block: ServedBlock,
+    witness: ExecutionWitness,
+    origin: Record,
+    /// Of blocks that a batch carries.
+    step: Option<(ClaimStart, Vec<RecordJson>, Vec<Blob>)>,
+}
+
+fn serve(chain: &Chain, snapshot: &Snapshot, number: u64) -> Served {
+    let block = decode_block(number, &raw_block(snapshot, number).unwrap()).unwrap();
+    let origin = ExtraData::decode(&block.header.extra_data).unwrap().origin;
+    let step = (number <= chain.posted).then(|| {
+        let start = claim_start(snapshot, chain.posted, number).unwrap();
+        let (first, last): (u64, u64) = (start.first_record.to(), start.record.to());
+        let list = records(snapshot, first, last + 1 - first).unwrap();
+        (start, list, chain.blobs.get(&last).cloned().unwrap_or_default())
+    });
+    let witness = witness(&chain.config, snapshot, number).unwrap();
+    Served { block, witness, origin: stored(snapshot, origin).unwrap(), step }
+}
+
+/// The leaf after the block's step.
+fn verify(chain: &Chain, served: &Served) -> Result<Option<B256>, VerifyError> {
+    let Served { block, witness, origin, step } = served;
+    let Some((start, list, blobs)) = step else {
+        return replay(&chain.config, block, witness, origin).map(|_| None);
+    };
+    let list = check_records(list, start.first_record.to(), start.previous)?;
+    let claim = claim(&chain.config, block, start, &list, blobs, witness)?;
+    let (taken, _) = take(&claim, block, witness)?;
+    Ok(Some(taken.leaf.hash()))
+}
+
+#[test]
+fn every_block_of_a_random_chain_verifies() {
+    let (mut steps, mut in_blobs) = (0, 0);
+    for seed in 10..14 {
+        println!("seed {seed}");
+        let chain = random_chain(seed);
+        let snapshot = chain.store.snapshot().unwrap();
+        for number in 1..=snapshot.head().unwrap().number {
+            let served = serve(&chain, &snapshot, number);
+            let leaf = verify(&chain, &served).unwrap_or_else(|e| panic!("block {number}: {e}"));
+            assert_eq!(leaf.is_some(), number <= chain.posted, "block {number}");
+            steps += usize::from(leaf.is_some());
+            in_blobs += usize::from(served.step.is_some_and(|(_, _, blobs)| !blobs.is_empty()));
+            // Both ways agree on every block.
+            let alone = Served { step: None, ..serve(&chain, &snapshot, number) };
+            verify(&chain, &alone).unwrap_or_else(|e| panic!("block {number} alone: {e}"));
+        }
+    }
+    assert!(steps > 40 && in_blobs > 10 && in_blobs + 10 < steps, "{steps}, {in_blobs} in blobs");
+}
+
+/// A byte of an entry flipped, or the entry left out; returns the hash that is missing then, and the stray one.
+fn lie(chain: &mut Chain, witness: &mut ExecutionWitness) -> (B256, Option<B256>) {
+    let codes = !witness.codes.is_empty() && chain.rng.random_bool(0.3);
+    let list = if codes { &mut witness.codes } else { &mut witness.state };
+    let at = chain.rng.random_range(0..list.len());
+    let mut entry = list.remove(at).to_vec();
+    let hash = keccak256(&entry);
+    if chain.rng.random() {
+        return (hash, None);
+    }
+    let byte = chain.rng.random_range(0..entry.len());
+    entry[byte] ^= chain.rng.random_range(1..=255_u8);
+    list.push(entry.clone().into());
+    (hash, Some(keccak256(entry)))
+}
+
+#[test]
+fn an_altered_or_missing_entry_is_named() {
+    let mut chain = random_chain(20);
+    let snapshot = chain.store.snapshot().unwrap();
+    let mut codes = 0;
+    for number in 1..=snapshot.head().unwrap().number {
+        for _ in 0..8 {
+            let mut served = serve(&chain, &snapshot, number);
+            let is_code = |hash| served.witness.codes.iter().any(|code| keccak256(code) == hash);
+            let mut lying = served.witness.clone();
+            let (expected, stray) = lie(&mut chain, &mut lying);
+            let kind = if is_code(expected) { What::Code } else { What::TrieNode };
+            codes += usize::from(kind == What::Code);
+            served.witness = lying;
+            let error = verify(&chain, &served).unwrap_err();
+            let VerifyError::Missing { what, hash, strays } = &error else {
+                panic!("block {number}: {error}");
+            };
+            assert_eq!((*what, *hash), (kind, expected), "block {number}");
+            if let Some(stray) = stray {
+                assert!(strays.0.contains(&stray), "block {number}: {error}");
+            }
+            let text = error.to_string();
+            assert!(text.contains(&expected.to_string()), "{text}");
+        }
+    }
+    assert!(codes > 10);
+}
+
+#[test]
+fn whatever_else_a_node_alters_is_named() {
+    let chain = random_chain(21);
+    let snapshot = chain.store.snapshot().unwrap();
+    let fresh = |number| serve(&chain, &snapshot, number);
+    let error = |change: &dyn Fn(&mut ClaimStart, &mut Vec<RecordJson>, &mut Vec<Blob>)| {
+        let mut served = fresh(chain.posted);
+        let (start, list, blobs) = served.step.as_mut().unwrap();
+        change(start, list, blobs);
+        verify(&chain, &served).unwrap_err()
+    };
+    let altered = error(&|_, list, _| list.last_mut().unwrap().timestamp += U64::ONE);
+    assert!(
+        matches!(altered, VerifyError::Accumulator { index, .. } if U64::from(index) == fresh(chain.posted).step.unwrap().0.record)
+    );
+    let left_out = error(&|_, list, _| drop(list.pop()));
+    assert!(matches!(left_out, VerifyError::Records { .. }), "{left_out}");
+    let gap = error(&|_, list, _| list[0].index += U64::ONE);
+    assert!(matches!(gap, VerifyError::Gap { .. }), "{gap}");
+    let head = error(&|start, _, _| start.head = alloy_rlp::encode(Header::default()).into());
+    assert!(matches!(head, VerifyError::Head { .. }), "{head}");
+    let cursor = error(&|start, _, _| start.index += U64::from(1000));
+    // Beyond the payload is a derived block, where the batch leaves items to derive.
+    assert!(matches!(cursor, VerifyError::NoBlock(_) | VerifyError::OtherBlock { .. }), "{cursor}");
+    let record = (1..=chain.posted)
+        .find(|number| !fresh(*number).step.unwrap().2.is_empty())
+        .expect("some batch has blobs");
+    let mut served = fresh(record);
+    served.step.as_mut().unwrap().2[0][77] ^= 1;
+    let blob = verify(&chain, &served).unwrap_err();
+    assert!(matches!(blob, VerifyError::Missing { what: What::Blob, .. }), "{blob}");
+
+    let head = snapshot.head().unwrap().number;
+    let mut served = fresh(head);
+    served.origin.accumulator = B256::ZERO;
+    assert!(matches!(verify(&chain, &served), Err(VerifyError::Origin { .. })));
+    let mut served = fresh(head);
+    served.witness.headers.clear();
+    let error = verify(&chain, &served).unwrap_err();
+    assert!(matches!(error, VerifyError::Missing { what: What::Header, .. }), "{error}");
+    let mut served = fresh(head);
+    served.block.transactions.pop();
+    let error = verify(&chain, &served).unwrap_err();
+    assert!(matches!(error, VerifyError::OtherBlock { .. }), "{error}");
+    let other = decode_block(head - 1, &raw_block(&snapshot, head).unwrap()).unwrap_err();
+    assert!(matches!(other, VerifyError::OtherNumber { .. }));
+}
