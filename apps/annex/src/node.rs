@@ -19,7 +19,7 @@ use std::{
   a follower, from L1 alone:
     annex node --l1 http://127.0.0.1:8545 --beacon http://127.0.0.1:8545 \\
                --deployment deployment.json --data-dir follower --port 9645
-  the same, checking the leader's promises as they come:
+  the same, checking the leader's promises as they come, and handing transactions to it:
     … --feed ws://127.0.0.1:9545
   the leader:
     … --leader-key $SUBMITTER --promise-key $PROMISER
@@ -43,7 +43,7 @@ pub struct NodeArgs {
     /// Address to listen on; anything but loopback exposes the node
     #[arg(long, default_value = "127.0.0.1")]
     host: IpAddr,
-    /// WebSocket endpoint of the leader: follow its promises and check each
+    /// WebSocket endpoint of the leader: follow its promises and check each, and hand it transactions
     #[arg(long)]
     feed: Option<String>,
     /// Order, promise and post with this key, which must hold the lease
@@ -70,6 +70,9 @@ pub struct NodeArgs {
     /// Seconds sealed blocks wait for others before they are posted
     #[arg(long)]
     batch_interval: Option<u64>,
+    /// Refuse eth_getProof of a block since which more accounts and slots have changed
+    #[arg(long, value_name = "N", default_value_t = annex_node::MAX_PROOF_CHANGES)]
+    max_proof_changes: usize,
 }
 
 #[derive(Clone, Copy, Debug, ValueEnum)]
@@ -155,6 +158,7 @@ pub async fn run(args: NodeArgs) -> Result<(), RunError> {
         },
         block_interval: Duration::from_millis(args.block_interval),
         batch_interval: args.batch_interval.map_or(base.batch_interval, Duration::from_secs),
+        max_proof_changes: args.max_proof_changes,
         ..base
     };
     let mut node = Node::start(config, crate::metrics()).await?;

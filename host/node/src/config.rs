@@ -3,6 +3,7 @@
 use alloy_primitives::B256;
 use alloy_signer_local::PrivateKeySigner;
 use annex_l1::Deployment;
+use annex_rpc::MAX_PROOF_CHANGES;
 use annex_sequencer::Channel;
 use annex_store::Durability;
 use std::{net::SocketAddr, path::PathBuf, time::Duration};
@@ -47,6 +48,8 @@ pub struct NodeConfig {
     pub poll_interval: Duration,
     /// Seconds between L1 blocks, to know how much unposted data L1 can carry in time.
     pub l1_block_seconds: u64,
+    /// Accounts and slots that may have changed since the block of an `eth_getProof`.
+    pub max_proof_changes: usize,
     /// `None`: blobs where L1 has them, else calldata.
     pub channel: Option<Channel>,
 }
@@ -69,6 +72,7 @@ impl NodeConfig {
             batch_interval: Duration::from_secs(if development { 2 } else { 60 }),
             poll_interval: Duration::from_millis(if development { 250 } else { 2_000 }),
             l1_block_seconds: if development { 2 } else { 12 },
+            max_proof_changes: MAX_PROOF_CHANGES,
             channel: None,
         }
     }

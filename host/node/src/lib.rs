@@ -17,6 +17,7 @@ mod proofs;
 mod status;
 pub mod verify;
 
+pub use annex_rpc::MAX_PROOF_CHANGES;
 pub use annex_store::Durability;
 pub use config::{LeaderKeys, NodeConfig, Role};
 pub use dev::{Dev, DevConfig, DevError};

@@ -105,8 +105,11 @@ impl Node {
         let mut methods = api::module(&config.deployment, &client, &l2, &feed);
         methods.merge(proofs::module(&l2)).expect("their names are distinct");
         let routes = routes(&l2, metrics);
-        let server =
-            annex_rpc::serve(ServerConfig::new(config.addr), l2.clone(), methods, routes).await?;
+        let limits = ServerConfig {
+            max_proof_changes: config.max_proof_changes,
+            ..ServerConfig::new(config.addr)
+        };
+        let server = annex_rpc::serve(limits, l2.clone(), methods, routes).await?;
 
         let (fail, failed) = watch::channel(None);
         let mut tasks = vec![spawn(&fail, follow.run())];

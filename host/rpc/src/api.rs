@@ -22,6 +22,8 @@ pub(crate) struct Api<C> {
     pub chain: Arc<C>,
     pub filters: Mutex<Filters>,
     pub heavy: Semaphore,
+    /// See [`crate::ServerConfig::max_proof_changes`].
+    pub max_proof_changes: usize,
 }
 
 /// A state a call reads.
@@ -69,8 +71,9 @@ enum At {
 }
 
 impl<C: Chain> Api<C> {
-    pub fn new(chain: Arc<C>) -> Self {
-        Self { chain, filters: Mutex::default(), heavy: Semaphore::new(CONCURRENT_HEAVY) }
+    pub fn new(chain: Arc<C>, max_proof_changes: usize) -> Self {
+        let heavy = Semaphore::new(CONCURRENT_HEAVY);
+        Self { chain, filters: Mutex::default(), heavy, max_proof_changes }
     }
 
     pub fn snapshot(&self) -> Result<Snapshot, RpcError> {

@@ -155,7 +155,12 @@ impl<C: Chain> Api<C> {
             at => self.number(at)?.ok_or(RpcError::UnknownBlock)?,
         };
         let slots: Vec<U256> = keys.iter().map(|key| key.as_b256().into()).collect();
-        let proof = self.chain.store().at(number)?.proof(address, &slots)?;
+        let view = self.chain.store().at(number)?;
+        let limit = self.max_proof_changes;
+        if view.changes_since(limit)? > limit {
+            return Err(RpcError::ProofTooOld { block: number, limit });
+        }
+        let proof = view.proof(address, &slots)?;
         let account = proof.account.unwrap_or_default();
         let storage_proof = keys
             .into_iter()

@@ -44,6 +44,10 @@ pub(crate) enum RpcError {
     Rejected(#[from] Rejected),
     #[error("query returned more than {0} results")]
     TooManyLogs(usize),
+    #[error(
+        "block {block} is too old for a proof: more than {limit} changes of accounts and slots since; name a newer one, or ask a node with a greater --max-proof-changes"
+    )]
+    ProofTooOld { block: u64, limit: usize },
     #[error("block range exceeds {0} blocks")]
     TooManyBlocks(u64),
     #[error("filter not found")]
@@ -86,7 +90,10 @@ impl RpcError {
                 | Rejected::LeaderSilent
                 | Rejected::Stopping,
             ) => RESOURCE_UNAVAILABLE,
-            Self::TooManyLogs(_) | Self::TooManyBlocks(_) | Self::TooManyFilters => LIMIT_EXCEEDED,
+            Self::TooManyLogs(_)
+            | Self::TooManyBlocks(_)
+            | Self::TooManyFilters
+            | Self::ProofTooOld { .. } => LIMIT_EXCEEDED,
             Self::SyncTimeout { .. } => SYNC_TIMEOUT,
             Self::SyncNotReady { .. } => SYNC_NOT_READY,
             Self::SyncNonceGap(_) => SYNC_NONCE_GAP,

@@ -20,9 +20,8 @@ pub use chain::{
     Unsealed, decode_raw,
 };
 pub use json::{PromiseJson, PromiseJsonError};
-pub use methods::module;
 pub use routes::{Reply, Route};
-pub use server::{Handle, ServeError, ServerConfig, serve};
+pub use server::{Handle, MAX_PROOF_CHANGES, ServeError, ServerConfig, serve};
 
 #[cfg(test)]
 mod tests;

@@ -24,8 +24,11 @@ type Result<T> = core::result::Result<T, RpcError>;
 const CLIENT_VERSION: &str = concat!("annex/v", env!("CARGO_PKG_VERSION"));
 
 /// All methods of spec/rpc.md for a chain. Namespaces that only one chain has are merged by the caller.
-pub fn module<C: Chain>(chain: Arc<C>) -> RpcModule<impl Send + Sync + 'static> {
-    let mut methods = Methods(RpcModule::new(Api::new(chain)));
+pub(crate) fn module<C: Chain>(
+    chain: Arc<C>,
+    max_proof_changes: usize,
+) -> RpcModule<impl Send + Sync + 'static> {
+    let mut methods = Methods(RpcModule::new(Api::new(chain, max_proof_changes)));
     let registered = register(&mut methods);
     registered.expect("every name is registered once");
     methods.0

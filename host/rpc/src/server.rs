@@ -16,6 +16,9 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
+/// [`ServerConfig::max_proof_changes`] unless told otherwise: about a second of work.
+pub const MAX_PROOF_CHANGES: usize = 100_000;
+
 /// Where the server listens and what it bears.
 #[derive(Clone, Copy, Debug)]
 pub struct ServerConfig {
@@ -29,6 +32,8 @@ pub struct ServerConfig {
     pub max_subscriptions_per_connection: u32,
     /// Calls in one batch.
     pub max_batch: u32,
+    /// Accounts and slots that may have changed since the block of an `eth_getProof`: undoing them is what it costs.
+    pub max_proof_changes: usize,
 }
 
 impl ServerConfig {
@@ -41,6 +46,7 @@ impl ServerConfig {
             max_connections: 1024,
             max_subscriptions_per_connection: 64,
             max_batch: 2048,
+            max_proof_changes: MAX_PROOF_CHANGES,
         }
     }
 }
@@ -89,7 +95,7 @@ pub async fn serve<C: Chain>(
     extra: impl Into<Methods>,
     routes: Vec<Route>,
 ) -> Result<Handle, ServeError> {
-    let mut methods: Methods = module(chain.clone()).into();
+    let mut methods: Methods = module(chain.clone(), config.max_proof_changes).into();
     methods.merge(extra)?;
     let limits = JsonRpcConfig::builder()
         .max_request_body_size(config.max_request)

@@ -26,10 +26,15 @@ struct Node {
 
 impl Node {
     async fn start(rules: Rules) -> Self {
+        Self::with(rules, |_| ()).await
+    }
+
+    async fn with(rules: Rules, change: impl FnOnce(&mut ServerConfig)) -> Self {
         let key = key(1);
         let chain = TestChain::new(rules, &[address_of(&key), address_of(&chain::key(2))]);
         let mut config = ServerConfig::new(([127, 0, 0, 1], 0).into());
         config.max_request = 1 << 20;
+        change(&mut config);
         let health = Route::new("/health", |_| async { Reply::json(200, "{\"ok\":true}") });
         let blobs = Route::new("/eth/v1/", |path| async move { Reply::text(path) });
         let mut extra = jsonrpsee::RpcModule::new(());
@@ -510,6 +515,52 @@ async fn proofs_hold_against_the_state_root() {
         verify(proof.storage_hash, key, Some(alloy_rlp::encode(found)), nodes);
         verify(proof.storage_hash, keccak256(B256::with_last_byte(1)), None, slot(1).1);
     }
+}
+
+#[tokio::test]
+async fn a_proof_of_an_old_state_is_bounded_by_what_changed_since() {
+    // A block changes the sender, the contract, its slot and the beneficiary.
+    let node = Node::with(Rules::L2, |config| config.max_proof_changes = 12).await;
+    for nonce in 0..8 {
+        node.send(nonce, COUNTER, 0, word(nonce + 1)).await;
+        node.chain.seal();
+    }
+    let proof = |number: u64| json!([COUNTER, ["0x0"], U64::from(number)]);
+    for number in 6..=8 {
+        let answer = node.get("eth_getProof", proof(number)).await;
+        assert_eq!(answer["storageProof"][0]["value"], json!(U256::from(number)));
+    }
+    let (code, message) = node.error("eth_getProof", proof(1)).await;
+    assert_eq!(code, -32005);
+    assert!(message.starts_with("block 1 is too old for a proof"), "{message}");
+    assert!(message.contains("--max-proof-changes"), "{message}");
+    let slot = node.get("eth_getStorageAt", json!([COUNTER, "0x0", "0x1"])).await;
+    assert_eq!(slot, json!(word(1)), "other reads go on");
+    assert!(node.rpc("eth_getProof", json!([COUNTER, [], "latest"])).await.is_ok());
+}
+
+/// While the chain asks for a tip, everything wallets look at says so.
+#[tokio::test]
+async fn a_tip_that_is_asked_for_shows_in_every_price() {
+    let node = Node::start(Rules::L2).await;
+    for nonce in 0..3 {
+        node.send(nonce, COUNTER, 0, word(nonce)).await;
+        node.chain.seal();
+    }
+    *node.chain.min_tip.lock().expect("no panic") = 8_000_000;
+    assert_eq!(node.get("eth_maxPriorityFeePerGas", json!([])).await, json!(U64::from(9_000_000)));
+    let price = U64::from(BASE_FEE + 9_000_000);
+    assert_eq!(node.get("eth_gasPrice", json!([])).await, json!(price));
+    let rewards = async |newest: &str| {
+        node.get("eth_feeHistory", json!(["0x2", newest, [0.0, 100.0]])).await["reward"].take()
+    };
+    let asked = json!(vec![vec![U64::from(9_000_000); 2]; 2]);
+    assert_eq!(rewards("latest").await, asked);
+    assert_eq!(rewards("pending").await, asked);
+    assert_eq!(rewards("0x2").await, json!(vec![vec!["0xf4240"; 2]; 2]), "what was paid");
+    // Below the usual tip it changes nothing.
+    *node.chain.min_tip.lock().expect("no panic") = 8_000;
+    assert_eq!(node.get("eth_maxPriorityFeePerGas", json!([])).await, json!("0xf4240"));
 }
 
 #[tokio::test]

@@ -240,6 +240,14 @@ impl ChangedKeys {
         out
     }
 
+    /// How many keys an encoding holds.
+    pub(crate) fn count(bytes: &[u8]) -> Result<usize, StoreError> {
+        let (count, rest) = bytes.split_first_chunk::<4>().ok_or(StoreError::Corrupt("changes"))?;
+        let accounts = u32::from_be_bytes(*count) as usize;
+        let slots = rest.len().saturating_sub(accounts.saturating_mul(20)) / SLOT_KEY;
+        Ok(accounts.saturating_add(slots))
+    }
+
     pub(crate) fn decode(bytes: &[u8]) -> Result<Self, StoreError> {
         let parse = || {
             let (count, rest) = bytes.split_first_chunk::<4>()?;

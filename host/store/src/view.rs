@@ -150,6 +150,21 @@ impl View {
         Ok(AccountProof { account, nodes, slots })
     }
 
+    /// Accounts and slots that blocks after this state changed, each counted once for every block: what a proof of an older
+    /// state costs. Stops counting beyond `limit`.
+    pub fn changes_since(&self, limit: usize) -> Result<usize> {
+        let (start, end) = ((self.inner.number + 1).to_be_bytes(), u64::MAX.to_be_bytes());
+        let table = self.inner.snapshot.table(Tab::Changes);
+        let mut count = 0;
+        for entry in table.range(start.as_slice()..=end.as_slice())? {
+            count += ChangedKeys::count(entry?.1.value())?;
+            if count > limit {
+                break;
+            }
+        }
+        Ok(count)
+    }
+
     fn changed(&self) -> Result<&Changed> {
         if let Some(changed) = self.inner.changed.get() {
             return Ok(changed);

@@ -78,6 +78,7 @@ pub struct TestChain {
     arrivals: broadcast::Sender<Arrival>,
     /// Sizes of the hand-offs, in order.
     pub handoffs: Mutex<Vec<usize>>,
+    pub min_tip: Mutex<u128>,
     _dir: tempfile::TempDir,
 }
 
@@ -103,8 +104,8 @@ impl TestChain {
         }
         let (heads, arrivals) = (broadcast::channel(64).0, broadcast::channel(1024).0);
         let handoffs = Mutex::default();
-        let open = Mutex::default();
-        let chain = Self { rules, store, open, heads, arrivals, handoffs, _dir: dir };
+        let (open, min_tip) = (Mutex::default(), Mutex::default());
+        let chain = Self { rules, store, open, heads, arrivals, handoffs, min_tip, _dir: dir };
         chain.commit(Header::default(), &genesis.into_changes(), &[], &[]);
         Arc::new(chain)
     }
@@ -374,6 +375,10 @@ impl Chain for TestChain {
 
     fn arrivals(&self) -> broadcast::Receiver<Arrival> {
         self.arrivals.subscribe()
+    }
+
+    fn min_tip(&self) -> u128 {
+        *self.min_tip.lock().expect("no panic")
     }
 
     fn finality(&self) -> Finality {
