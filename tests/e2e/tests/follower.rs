@@ -84,7 +84,8 @@ fn a_follower_derives_the_same_chain() {
         .call("eth_sendRawTransaction", json!([wallet.transfer(1, Address::ZERO, ETHER)]))
         .expect_err("a follower takes no transactions")
         .refusal();
-    assert_eq!((code, message.as_str()), (-32002, "this node does not order transactions"));
+    assert_eq!(code, -32002);
+    assert!(message.starts_with("this node does not order transactions"), "{message}");
 
     // While traffic goes on, and after it was killed.
     traffic(&dev, seed, 2, 20);

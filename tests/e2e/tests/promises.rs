@@ -139,8 +139,13 @@ fn lies_are_told_from_promises_kept() {
 
     let reported = setup.reported(expected.len() as u64);
     for (breach, promise) in &expected {
-        let evidence = json!({"breach": breach, "promise": promise});
-        assert!(reported.contains(&evidence), "not reported: {evidence}\nbut {reported:?}");
+        let found = reported
+            .iter()
+            .find(|found| found["breach"] == *breach && found["promise"] == *promise);
+        let found = found.unwrap_or_else(|| panic!("not {breach} of {promise}: {reported:?}"));
+        if *breach == "equivocation" {
+            assert_eq!(found["conflicting"], last, "both halves are the evidence");
+        }
     }
     let log = setup.node.process.output();
     assert_eq!(log.matches("the leader broke a promise").count(), expected.len(), "{log}");
@@ -195,7 +200,8 @@ fn a_feed_of_nonsense_is_left_and_tried_again() {
     assert_eq!(setup.list(), Vec::<Value>::new(), "what nobody signed is no evidence");
     let forged = Promise::from_json(&honest).sign(&setup.wallet, &setup.domain);
     setup.notify(forged.clone());
-    assert_eq!(setup.reported(1)[0], json!({"breach": "signature", "promise": forged}));
+    let reported = &setup.reported(1)[0];
+    assert_eq!((&reported["breach"], &reported["promise"]), (&json!("signature"), &forged));
     setup.dev.everything_safe();
     setup.node.agrees_with(&setup.dev.rpc);
 }
