@@ -1,8 +1,10 @@
 //! Points of the pairing curves, in and outside the prime-order subgroups, by arithmetic of our own.
 
-use alloy_primitives::{U256, U384, uint};
+use alloy_primitives::{Uint, uint};
 use rand::Rng;
 use rand::rngs::SmallRng;
+
+pub type U384 = Uint<384, 6>;
 
 /// A prime field with p ≡ 3 mod 4, and the quadratic extension by i² = -1.
 #[derive(Clone, Copy)]
@@ -91,9 +93,10 @@ impl Prime {
     }
 }
 
-/// 32 bytes.
+/// 32 bytes, of a number that fits.
 pub fn word(number: U384) -> [u8; 32] {
-    number.to::<U256>().to_be_bytes()
+    let bytes: [u8; 48] = number.to_be_bytes();
+    bytes[16..].try_into().unwrap()
 }
 
 /// 64 bytes, as EIP-2537 pads.

@@ -1,12 +1,12 @@
 //! Inputs, made from a seed and from what the precompiles themselves return.
 
-use alloy_primitives::{B256, U256, U384, b256, hex, keccak256};
+use alloy_primitives::{B256, U256, b256, hex, keccak256};
 use k256::ecdsa::SigningKey;
 use rand::rngs::SmallRng;
 use rand::{Rng, SeedableRng};
 
 use crate::chain::Chain;
-use crate::curves::{BLS, BN, padded, word};
+use crate::curves::{BLS, BN, U384, padded, word};
 use crate::{Call, native};
 
 const SEED: u64 = 0x70_72_65;
@@ -268,9 +268,9 @@ impl Vectors<'_> {
     /// Commitments and proofs that decode to no point of the subgroup.
     fn kzg_encodings(&mut self, parts: [&[u8]; 5]) {
         let (x, _) = BLS.point(U384::from(4), &mut self.random);
-        let mut outside = x.to_be_bytes::<48>();
+        let mut outside: [u8; 48] = x.to_be_bytes();
         outside[0] |= 0x80;
-        let mut infinity = [0; 48];
+        let mut infinity = [0u8; 48];
         infinity[0] = 0xc0;
         let mut signed_infinity = infinity;
         signed_infinity[0] = 0xe0;
