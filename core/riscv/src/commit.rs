@@ -190,17 +190,12 @@ impl Commitment {
         let mut levels = Vec::new();
         let mut tails = Vec::new();
         for _ in 0..shape.leaves {
-            let pairs: Vec<[u8; 64]> = level
-                .chunks(2)
-                .map(|pair| {
-                    let mut bytes = [0; 64];
-                    bytes[..32].copy_from_slice(&pair[0]);
-                    bytes[32..].copy_from_slice(pair.get(1).unwrap_or(&tail));
-                    bytes
-                })
-                .collect();
-            let mut above = vec![[0; 32]; pairs.len()];
-            tree::hash_pairs(&pairs, &mut above);
+            let pair = |pair: &[Node]| tree::pair(&pair[0], pair.get(1).unwrap_or(&tail));
+            let mut above = Vec::with_capacity(level.len().div_ceil(2));
+            for group in level.chunks(2 * tree::GROUP) {
+                let pairs: Vec<_> = group.chunks(2).map(pair).collect();
+                above.extend(tree::hash_pairs(&pairs));
+            }
             levels.push(std::mem::replace(&mut level, above));
             tails.push(tail);
             tail = tree::hash_pair(&tail, &tail);

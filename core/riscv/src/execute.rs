@@ -45,7 +45,7 @@ pub(crate) fn execute<B: Bus>(
     let near = pc.wrapping_add(immediate);
     let at = a.wrapping_add(immediate);
     let rd = &mut registers[instruction.rd()];
-    let result = match instruction.op() {
+    match instruction.op() {
         op::LB => load(rd, bus, at, |bytes| i8::from_le_bytes(bytes) as u64),
         op::LH => load(rd, bus, at, |bytes| i16::from_le_bytes(bytes) as u64),
         op::LW => load(rd, bus, at, |bytes| i32::from_le_bytes(bytes) as u64),
@@ -73,8 +73,7 @@ pub(crate) fn execute<B: Bus>(
             *rd = compute(instruction.op(), a, b, immediate, pc);
             Ok(Flow::Next)
         }
-    };
-    result
+    }
 }
 
 /// Instructions that only write a register.
@@ -107,9 +106,9 @@ fn compute(operation: u8, a: u64, b: u64, immediate: u64, pc: u64) -> u64 {
         op::OR => a | b,
         op::AND => a & b,
         op::MUL => a.wrapping_mul(b),
-        op::MULH => (i128::from(a as i64) * i128::from(b as i64) >> 64) as u64,
-        op::MULHSU => (i128::from(a as i64) * i128::from(b) >> 64) as u64,
-        op::MULHU => (u128::from(a) * u128::from(b) >> 64) as u64,
+        op::MULH => ((i128::from(a as i64) * i128::from(b as i64)) >> 64) as u64,
+        op::MULHSU => ((i128::from(a as i64) * i128::from(b)) >> 64) as u64,
+        op::MULHU => ((u128::from(a) * u128::from(b)) >> 64) as u64,
         // Division by zero: all ones, and the dividend as remainder. Overflow wraps.
         op::DIV if b == 0 => u64::MAX,
         op::DIV => (a as i64).wrapping_div(b as i64) as u64,

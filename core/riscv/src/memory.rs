@@ -7,6 +7,8 @@
 
 use std::convert::Infallible;
 
+use alloy_primitives::keccak256;
+
 use crate::execute::Bus;
 use crate::tree::{self, Node};
 
@@ -217,22 +219,27 @@ impl Memory {
 
     fn rehash(&mut self) {
         let mut indices = self.take_changed();
+        let mut pairs = Vec::new();
         for level in 1..=DEPTH {
             for group in indices.chunks(tree::GROUP) {
-                let mut pairs = [[0; 64]; tree::GROUP];
-                for (pair, index) in pairs.iter_mut().zip(group) {
-                    pair[..32].copy_from_slice(&self.node(level - 1, 2 * *index as usize));
-                    pair[32..].copy_from_slice(&self.node(level - 1, 2 * *index as usize + 1));
+                let pair = |index: u32| self.children(level, index as usize);
+                if let [index] = *group {
+                    self.set_node(level, index as usize, keccak256(pair(index)).0);
+                    continue;
                 }
-                let mut nodes = [[0; 32]; tree::GROUP];
-                tree::hash_pairs(&pairs[..group.len()], &mut nodes[..group.len()]);
-                for (node, index) in nodes.iter().zip(group) {
-                    self.set_node(level, *index as usize, *node);
+                pairs.clear();
+                pairs.extend(group.iter().map(|index| pair(*index)));
+                for (index, node) in group.iter().zip(tree::hash_pairs(&pairs)) {
+                    self.set_node(level, *index as usize, node);
                 }
             }
             indices.iter_mut().for_each(|index| *index >>= 1);
             indices.dedup();
         }
+    }
+
+    fn children(&self, level: usize, index: usize) -> tree::Pair {
+        tree::pair(&self.node(level - 1, 2 * index), &self.node(level - 1, 2 * index + 1))
     }
 
     /// The nodes of level 1 above chunks that changed, in order; they count as unchanged then.

@@ -1,27 +1,33 @@
 //! Hashing of Merkle trees.
 
 use alloy_primitives::keccak256;
+use annex_state::keccak256_all;
 
 use crate::memory::DEPTH;
 
 pub(crate) type Node = [u8; 32];
 
 /// How many pairs are hashed in one call.
-pub(crate) const GROUP: usize = 64;
+pub(crate) const GROUP: usize = 256;
 
-/// `keccak(left ‖ right)`.
-pub(crate) fn hash_pair(left: &Node, right: &Node) -> Node {
+/// Two nodes next to each other.
+pub(crate) type Pair = [u8; 64];
+
+pub(crate) fn pair(left: &Node, right: &Node) -> Pair {
     let mut pair = [0; 64];
     pair[..32].copy_from_slice(left);
     pair[32..].copy_from_slice(right);
-    keccak256(pair).0
+    pair
 }
 
-/// Hashes independent pairs.
-pub(crate) fn hash_pairs(pairs: &[[u8; 64]], nodes: &mut [Node]) {
-    for (pair, node) in pairs.iter().zip(nodes) {
-        *node = keccak256(pair).0;
-    }
+/// `keccak(left ‖ right)`.
+pub(crate) fn hash_pair(left: &Node, right: &Node) -> Node {
+    keccak256(pair(left, right)).0
+}
+
+/// Hashes pairs, in order, several at once.
+pub(crate) fn hash_pairs(pairs: &[Pair]) -> impl Iterator<Item = Node> {
+    keccak256_all(pairs).into_iter().map(|hash| hash.0)
 }
 
 /// Hashes of subtrees of zero chunks, by level.

@@ -4,7 +4,7 @@
 use alloy_primitives::{B256, keccak256};
 
 /// The hash of each message, in order.
-pub(crate) fn keccak256_all<T: AsRef<[u8]>>(messages: &[T]) -> Vec<B256> {
+pub fn keccak256_all<T: AsRef<[u8]>>(messages: &[T]) -> Vec<B256> {
     #[cfg(all(feature = "host", target_arch = "x86_64"))]
     if messages.len() > 1 {
         if std::arch::is_x86_feature_detected!("avx512f") {

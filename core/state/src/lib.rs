@@ -19,6 +19,7 @@ mod witness;
 pub use account::{Account, AccountInfo, EMPTY_ROOT, KECCAK_EMPTY};
 pub use alloy_trie::Nibbles;
 pub use changes::{StateChanges, StateUpdate, UpdatePart, apply_changes, apply_changes_in_parts};
+pub use keccak::keccak256_all;
 pub use ordered::ordered_root;
 pub use overlay::{Overlay, OverlayReader};
 pub use reader::{

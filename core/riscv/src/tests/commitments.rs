@@ -170,7 +170,7 @@ fn spoilt_snapshots_are_refused() {
     assert!(Committer::restore(&bytes, shape, MEMORY).is_ok());
     let refused = |bytes: &[u8]| Committer::restore(bytes, shape, MEMORY).err();
     for length in (0..700).chain((700..bytes.len()).step_by(97)) {
-        assert_eq!(refused(&bytes[..length]).is_some(), true, "{length} bytes");
+        assert!(refused(&bytes[..length]).is_some(), "{length} bytes");
     }
     assert_eq!(refused(&[&bytes[..], &[0]].concat()), Some(SnapshotError::Malformed));
     let other = Shape::new(2, 9).unwrap();

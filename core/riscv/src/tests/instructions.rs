@@ -178,7 +178,7 @@ fn loads_and_stores() {
     let bytes: Vec<u8> = (0..16u8).map(|at| at.wrapping_mul(37) ^ 0xa5).collect();
     for (name, funct3, width) in LOADS {
         for at in (0..16).step_by(width as usize) {
-            let mut machine = machine(&[i(0x03, funct3, 5, 6, at as i32 - 8)]);
+            let mut machine = machine(&[i(0x03, funct3, 5, 6, at - 8)]);
             poke(&mut machine, DATA, &bytes);
             set(&mut machine, &[(6, DATA + 8)]);
             machine.run(&mut Store::default(), 1).unwrap();

@@ -35,7 +35,8 @@ pub fn random_machine(seed: u64, length: usize) -> Machine {
 fn every_trap() {
     let ld = i(0x03, 3, 5, 6, 0);
     let sd = s(3, 6, 7, 0);
-    let cases: [(&str, u32, &[(usize, u64)], Trap); 13] = [
+    type Case = (&'static str, u32, &'static [(usize, u64)], Trap);
+    let cases: [Case; 13] = [
         ("illegal", 0, &[], Trap::Illegal),
         ("load", ld, &[(6, 12)], Trap::Load(12)),
         ("load beyond", ld, &[(6, 1 << 32)], Trap::Load(1 << 32)),
