@@ -238,7 +238,7 @@ fn frozen_timestamp_over_two_batches() {
 /// However bad their signatures are: none is looked at.
 #[test]
 fn more_transactions_than_gas() {
-    let many = |count: u64| block(T0, 0, 0, (0..count).map(transfer).collect());
+    let many = |count: u64| block(T0, 0, 0, (1_000..1_000 + count).map(transfer).collect());
     assert_eq!(outcome(T0 + 40, many(1_428)), APPLIED);
     let bad = many(1_429);
     assert_eq!(outcome(T0 + 40, bad), rejected(Rejection::TooManyTransactions));
