@@ -202,21 +202,19 @@ fn item_bounds(bytes: &[u8]) -> Option<(usize, usize, bool)> {
     (canonical && total <= bytes.len()).then_some((header, total, list))
 }
 
-/// Appends the RLP header of a string or list of `payload` bytes (at most 65,535).
+/// Appends the RLP header of a string or list of `payload` bytes: a receipt may be megabytes long.
 fn push_header(out: &mut Vec<u8>, base: u8, payload: usize) {
-    match payload {
-        0..56 => out.push(base + payload as u8),
-        56..256 => out.extend([base + 56, payload as u8]),
-        _ => out.extend([base + 57, (payload >> 8) as u8, payload as u8]),
+    if payload < 56 {
+        return out.push(base + payload as u8);
     }
+    let bytes = payload.to_be_bytes();
+    let width = header_len(payload) - 1;
+    out.push(base + 55 + width as u8);
+    out.extend_from_slice(&bytes[bytes.len() - width..]);
 }
 
 fn header_len(payload: usize) -> usize {
-    match payload {
-        0..56 => 1,
-        56..256 => 2,
-        _ => 3,
-    }
+    if payload < 56 { 1 } else { 1 + (payload.ilog2() / 8 + 1) as usize }
 }
 
 /// Hex-prefix encoding of the nibbles of `key` in `range` into `out`; returns its length.

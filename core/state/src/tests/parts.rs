@@ -69,6 +69,21 @@ proptest! {
     }
 }
 
+/// A receipt has no limit but gas: lengths of one, two and three bytes.
+#[test]
+fn long_values_match_alloy() {
+    for around in [56usize, 256, 1 << 16, 1 << 24] {
+        let step = if around < 1 << 24 { 1 } else { 8 };
+        for len in (around - 40..around + 4).step_by(step) {
+            let values = [vec![0x5a; len], vec![1], vec![2; 40]];
+            let expected = ordered_trie_root_with_encoder(&values, |value, out| {
+                out.extend_from_slice(value);
+            });
+            assert_eq!(ordered_root(values), expected, "{len} bytes");
+        }
+    }
+}
+
 #[test]
 fn an_error_of_any_part_is_returned() {
     let nonces: BTreeMap<u8, _> = (0..=255).map(|n| (n, Some(1))).collect();
