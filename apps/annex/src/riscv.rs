@@ -91,8 +91,8 @@ pub fn run(riscv: Riscv) -> ExitCode {
 
 fn execute(args: &RunArgs) -> Result<u8, RiscvError> {
     let path = || args.file.clone();
-    let file = std::fs::read(&args.file)
-        .map_err(|source| RiscvError::File { path: path(), source })?;
+    let file =
+        std::fs::read(&args.file).map_err(|source| RiscvError::File { path: path(), source })?;
     let program =
         Program::from_elf(&file).map_err(|source| RiscvError::Elf { path: path(), source })?;
     let mut machine = Machine::boot(&program, B256::ZERO);
@@ -123,9 +123,9 @@ fn execute(args: &RunArgs) -> Result<u8, RiscvError> {
 fn print_stats(machine: &Machine, time: Duration) {
     let mips = machine.steps() as f64 / time.as_secs_f64() / 1e6;
     eprintln!(
-        "{} instructions in {:.3} s, {mips:.1} MIPS, {:.1} MB of memory",
+        "{} instructions in {:.3} s, {mips:.1} MIPS, {} KiB of memory",
         machine.steps(),
         time.as_secs_f64(),
-        machine.resident_bytes() as f64 / 1e6,
+        machine.resident_bytes() / 1024,
     );
 }

@@ -42,7 +42,8 @@ pub(crate) fn execute<B: Bus>(
     let a = registers[instruction.rs1()];
     let b = registers[instruction.rs2()];
     let immediate = instruction.immediate();
-    let near = pc.wrapping_add(immediate);
+    // Computed only where it is needed.
+    let near = || pc.wrapping_add(immediate);
     let at = a.wrapping_add(immediate);
     let rd = &mut registers[instruction.rd()];
     match instruction.op() {
@@ -63,7 +64,7 @@ pub(crate) fn execute<B: Bus>(
         op::BGE => Ok(branch(a as i64 >= b as i64, near)),
         op::BLTU => Ok(branch(a < b, near)),
         op::BGEU => Ok(branch(a >= b, near)),
-        op::JAL => Ok(jump(rd, pc, near)),
+        op::JAL => Ok(jump(rd, pc, near())),
         op::JALR => Ok(jump(rd, pc, at & !1)),
         op::FENCE => Ok(Flow::Next),
         op::ECALL => Ok(Flow::Call),
@@ -171,10 +172,11 @@ fn store<B: Bus, const N: usize>(
 }
 
 #[inline(always)]
-fn branch(taken: bool, target: u64) -> Flow {
+fn branch(taken: bool, target: impl Fn() -> u64) -> Flow {
     if !taken {
         return Flow::Next;
     }
+    let target = target();
     if target & 3 != 0 {
         return Flow::Trap(Trap::Jump(target));
     }
