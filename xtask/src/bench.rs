@@ -17,8 +17,23 @@ use crate::{Error, Result};
 const START_SECONDS: u64 = 60;
 const ANVIL_PLACES: &[&str] = &["contracts", "tests/clients"];
 
+#[derive(clap::Subcommand)]
+enum What {
+    /// What every kind of block costs the proof machine (spec/proof-cost.md).
+    WorstGas {
+        /// Gas of each measured block.
+        #[arg(long, default_value_t = 3_000_000)]
+        gas: u64,
+        /// Only cases whose name contains this.
+        #[arg(long, default_value = "")]
+        only: String,
+    },
+}
+
 #[derive(clap::Args)]
 pub struct Options {
+    #[command(subcommand)]
+    what: Option<What>,
     /// How often each node is measured.
     #[arg(long, default_value_t = 3)]
     rounds: u32,
@@ -60,6 +75,12 @@ struct Figures {
 }
 
 pub fn run(options: &Options) -> Result {
+    if let Some(What::WorstGas { gas, only }) = &options.what {
+        println!("machine: {}", machine());
+        let gas = gas.to_string();
+        let crate_args = ["run", "--release", "--locked", "--quiet", "-p", "annex-worst-gas", "--"];
+        return process::run(cargo(&crate_args).args(["--gas", &gas, "--only", only]));
+    }
     let metadata = Metadata::load()?;
     process::run(&mut cargo(&["build", "--release", "--locked", "--bin", "annex"]))?;
     let annex = metadata.target_directory.join("release/annex");

@@ -68,10 +68,12 @@ fn print(rows: &[(&str, Measured)], gas: u64) {
     );
     println!("|---|--:|--:|--:|--:|--:|--:|--:|");
     for (name, Measured { cost, native, machine }) in rows {
-        let full = cost.steps_per_gas() * BLOCK_GAS as f64;
+        // What does not grow with gas is not extrapolated.
+        let grows = cost.gas * 2 > gas;
+        let full = if grows { cost.steps_per_gas() * BLOCK_GAS as f64 } else { cost.steps as f64 };
         println!(
-            "| {name} | {:.0} | {:.1} | {:.1} % | {:.2} | {:.0} | {:.0} | {:.0} |",
-            cost.steps_per_gas(),
+            "| {name} | {} | {:.1} | {:.1} % | {:.2} | {:.0} | {:.0} | {:.0} |",
+            if grows { format!("{:.0}", cost.steps_per_gas()) } else { "fixed".into() },
             full / 1e9,
             100.0 * full / MAX_STEPS as f64,
             cost.witness as f64 / cost.gas.max(1) as f64,

@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 use std::time::{Duration, Instant};
 
-use alloy_primitives::{B256, U256};
+use alloy_primitives::{B256, Bytes, U256};
 use annex_claim::{ClaimStep, Kind, Missing, Preimages, StepData, Transition, prepare, step};
 use annex_derive::Cursor;
 use annex_riscv::{Host, Machine, PreimageKind, Program, Status};
@@ -66,7 +66,7 @@ impl Host for Recording<'_> {
             PreimageKind::Keccak => Kind::Keccak,
             PreimageKind::Blob => Kind::Blob,
         };
-        let (word, length) = self.preimages.word(kind, key, offset.into())?;
+        let (word, length) = self.preimages.word(kind, key, offset)?;
         if self.read.insert((kind, key)) {
             self.bytes += length as usize;
         }
@@ -176,7 +176,10 @@ fn records(
     };
     let genesis = RecordPayload::Genesis { config_hash: config.hash(), genesis_hash: B256::ZERO };
     let items = block.forced.into_iter().map(|item: ForcedItem| RecordPayload::Forced(item));
-    let payloads = std::iter::once(genesis).chain(items).chain([RecordPayload::Batch(batch)]);
+    let idle = BatchRecord { data: BatchData::Calldata(Bytes::new()), ..batch.clone() };
+    let idle = std::iter::repeat_n(RecordPayload::Batch(idle), block.idle_records);
+    let payloads =
+        std::iter::once(genesis).chain(items).chain(idle).chain([RecordPayload::Batch(batch)]);
     let mut records: Vec<Record> = Vec::new();
     for (index, payload) in payloads.enumerate() {
         let previous = records.last().map_or(B256::ZERO, |record| record.accumulator);

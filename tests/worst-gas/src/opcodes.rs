@@ -4,7 +4,7 @@ use alloy_primitives::{Address, B256, Bytes, U256, uint};
 
 use crate::Case;
 use crate::asm::{Code, op, until_gas};
-use crate::world::{Block, CONTRACT};
+use crate::world::{Block, CONTRACT, FIRST_CODE};
 
 const FULL: U256 = U256::MAX;
 /// A divisor of three limbs: the longest quotient that still takes a long division.
@@ -203,12 +203,14 @@ fn state() -> Vec<Case> {
         cases.push(scattered(counting(&format!("{name}, cold"), 0, read(opcode), 2605)));
     }
     cases.push(
-        counting("EXTCODESIZE, cold 24 KiB", 0, read(op::EXTCODESIZE), 2605)
+        counting("EXTCODESIZE, cold 24 KiB", FIRST_CODE, read(op::EXTCODESIZE), 2605)
             .with_block(Block::codes),
     );
     let called =
         Code::new().push(0).dup(1).dup(1).dup(1).dup(5).ops(&[op::GAS, op::STATICCALL, op::POP]);
-    cases.push(counting("STATICCALL, cold 24 KiB", 0, called, 2630).with_block(Block::codes));
+    cases.push(
+        counting("STATICCALL, cold 24 KiB", FIRST_CODE, called, 2630).with_block(Block::codes),
+    );
     let slots = |case: Case| case.with_block(Block::scattered_slots);
     cases.push(slots(counting("SLOAD, cold", 0, read(op::SLOAD), 2105)));
     cases.push(slots(counting(

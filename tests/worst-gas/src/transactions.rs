@@ -24,6 +24,7 @@ pub fn cases() -> Vec<Case> {
         Case::block("forced items, 64 KiB each", |gas| forced(gas, 65_536, FULL_DEPOSIT_GAS)),
         Case::block("forced items, empty", |gas| forced(gas, 0, TRANSFER_GAS)),
         Case::block("largest batch", largest_batch),
+        Case::block("10,000 records behind", records_behind),
     ]
 }
 
@@ -112,6 +113,13 @@ fn forced(gas: u64, size: usize, gas_limit: u64) -> Block {
             data: Bytes::from(vec![0xff; size]),
         });
     }
+    block
+}
+
+/// One transfer, whose origin lies far back.
+fn records_behind(_: u64) -> Block {
+    let mut block = transfers(TRANSFER_GAS);
+    block.idle_records = 10_000;
     block
 }
 

@@ -19,6 +19,9 @@ pub const CONTRACT: Address = Address::repeat_byte(0xc0);
 /// Number of the block that is measured.
 pub const NUMBER: u64 = 301;
 
+/// Above all precompiles.
+pub const FIRST_CODE: u64 = 1000;
+
 /// Accounts, or slots of one contract, that lie in the tries beside those a block touches.
 const SCATTERED: u64 = 300_000;
 
@@ -74,6 +77,8 @@ pub struct Block {
     pub state: StateChanges,
     pub transactions: Vec<Transaction>,
     pub forced: Vec<ForcedItem>,
+    /// Empty batches between its origin and its own.
+    pub idle_records: usize,
     /// Blocks of the same batch that come after it.
     pub rest: Vec<BatchBlock>,
     sender: Key,
@@ -85,6 +90,7 @@ impl Default for Block {
             state: StateChanges::default(),
             transactions: Vec::new(),
             forced: Vec::new(),
+            idle_records: 0,
             rest: Vec::new(),
             sender: Key::new(0),
         };
@@ -149,13 +155,12 @@ impl Block {
         slots.extend((0..SCATTERED).map(|slot| (U256::from(slot), U256::MAX)));
     }
 
-    /// Contracts of 24 KiB at as many low addresses as `gas` reaches, no two alike.
+    /// Contracts of 24 KiB at as many addresses from [`FIRST_CODE`] on as `gas` reaches, no two alike.
     pub fn codes(&mut self, gas: u64) {
-        for index in 0..gas / 2600 {
+        for index in FIRST_CODE..FIRST_CODE + gas / 2600 {
             let mut code = vec![op::JUMPDEST; 24_576];
             code[0] = op::STOP;
             code[24_568..].copy_from_slice(&index.to_be_bytes());
-            // Precompiles lie below.
             let address = Address::from_word(U256::from(index).into());
             self.set_code(address, code.into());
         }
