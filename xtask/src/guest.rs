@@ -1,7 +1,8 @@
 //! The core crates as a program for the RV64IM machine (apps/guest).
 //!
 //! rustup offers no RISC-V std, Debian's `rust-web-src` does: a second rustc, driven by the
-//! ordinary cargo, builds std from source for our own target.
+//! ordinary cargo, builds std from source for our own target. The program's ELF is committed, so
+//! that a machine without that rustc executes the very same.
 
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -56,13 +57,7 @@ pub fn run_or_skip() -> Result {
 
 /// Builds the program and compares it with the committed one, or with `write` commits to the new one.
 pub fn run(write: bool) -> Result {
-    let missing = missing();
-    if !missing.is_empty() {
-        let tools = missing.into_iter().chain([INSTALL.to_owned()]).collect();
-        return Err(Error::Missing { tools });
-    }
-    let program = build()?;
-    inspect(&program)?;
+    let program = build(&[])?;
     let committed = root().join(COMMITTED);
     if write {
         let copied = std::fs::copy(&program, &committed);
@@ -70,26 +65,38 @@ pub fn run(write: bool) -> Result {
         let path = hash_file(&committed);
         let line = format!("{}  annex-guest.elf\n", sha256(&committed)?);
         std::fs::write(&path, line).map_err(|source| Error::File { path, source })?;
-    } else {
-        check_hash(&committed)?;
-        let (built, stands) = (sha256(&program)?, sha256(&committed)?);
-        if built != stands {
-            let found = format!(
-                "{COMMITTED} is {stands}, these sources make {built}: `cargo xtask guest --write`"
-            );
-            return conclude("guest", vec![found]);
-        }
+    }
+    check_hash(&committed)?;
+    let (built, stands) = (sha256(&program)?, sha256(&committed)?);
+    if built != stands {
+        let found = format!(
+            "{COMMITTED} is {stands}, these sources make {built}: `cargo xtask guest --write`"
+        );
+        return conclude("guest", vec![found]);
     }
     boot_state(&committed)
 }
 
-fn build() -> Result<PathBuf> {
+/// Builds a program that fails on demand.
+pub fn faulty() -> Result {
+    build(&["--features", "faulty"]).map(|_| ())
+}
+
+/// Shows and returns the path of the built program.
+fn build(more: &[&str]) -> Result<PathBuf> {
+    let missing = missing();
+    if !missing.is_empty() {
+        let tools = missing.into_iter().chain([INSTALL.to_owned()]).collect();
+        return Err(Error::Missing { tools });
+    }
     let folder = root().join("apps/guest");
-    // A folder of its own: another compiler's files, and another lock.
-    let target_directory = Metadata::load()?.target_directory.join("guest");
+    // Folders of their own: another compiler's files, and another lock.
+    let name = if more.is_empty() { "guest" } else { "guest-faulty" };
+    let target_directory = Metadata::load()?.target_directory.join(name);
     let target = folder.join(format!("{TARGET}.json"));
     let mut build = cargo(&["build", "--locked", "-p", "annex-guest", "--profile", "guest"]);
     build
+        .args(more)
         .args(["-Zbuild-std=std,panic_abort", "-Zbuild-std-features=compiler-builtins-mem"])
         .arg("-Zjson-target-spec")
         .arg("--target")
@@ -101,7 +108,9 @@ fn build() -> Result<PathBuf> {
         .env_remove("RUSTC_WRAPPER")
         .env_remove("RUSTC_WORKSPACE_WRAPPER");
     process::run(&mut build)?;
-    Ok(target_directory.join(TARGET).join("guest/annex-guest"))
+    let program = target_directory.join(TARGET).join("guest/annex-guest");
+    inspect(&program)?;
+    Ok(program)
 }
 
 fn hash_file(program: &Path) -> PathBuf {

@@ -28,7 +28,8 @@ use clap::{Parser, Subcommand};
         cargo xtask soak              the same tests with larger counts\n  \
         cargo xtask deps --write      refresh the dependency table in ARCHITECTURE.md\n  \
         cargo xtask guest --write     rebuild the program that L1 commits to\n  \
-        cargo xtask bench             Annex and Anvil alternately, with ratios"
+        cargo xtask bench             Annex and Anvil alternately, with ratios\n  \
+        cargo xtask bench worst-gas   what every kind of block costs the proof machine"
 )]
 struct Cli {
     #[command(subcommand)]
@@ -77,6 +78,9 @@ enum Command {
         /// Commit to the program as it is built now.
         #[arg(long)]
         write: bool,
+        /// Only build one that fails on demand, for tests of FAULT, and print its path.
+        #[arg(long, conflicts_with = "write")]
+        faulty: bool,
     },
 }
 
@@ -120,7 +124,8 @@ fn main() -> ExitCode {
         Command::Deps { write } => deps::run(write),
         Command::Bench(options) => bench::run(&options),
         Command::Doctor => doctor::run(),
-        Command::Guest { write } => guest::run(write),
+        Command::Guest { faulty: true, .. } => guest::faulty(),
+        Command::Guest { write, .. } => guest::run(write),
     };
     match result {
         Ok(()) => ExitCode::SUCCESS,

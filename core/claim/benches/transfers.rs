@@ -15,7 +15,7 @@ use annex_state::{
 };
 use annex_stf::genesis;
 use annex_types::predeploys::{BLOCK_HASH_HISTORY, L1_BLOCK};
-use chain::{Chain, Reading, Served, Store, What, sign_with, transfer};
+use chain::{Chain, Reading, Served, Store, What, deposit, sign_with, transfer};
 use k256::ecdsa::SigningKey;
 use rand::rngs::SmallRng;
 use rand::{Rng, SeedableRng};
@@ -97,10 +97,29 @@ fn measure(accounts: u64, program: &Program) {
     );
 }
 
+/// What a step pays for each forced record that it walks over.
+fn walk(program: &Program) {
+    let steps = |records: u64| {
+        let mut chain = Chain::new(chain::predeploys());
+        for _ in 0..records {
+            chain.force(deposit(0, 1));
+        }
+        chain.batch(vec![], 1, false);
+        let leap = chain.leaps.iter().find(|leap| leap.what == What::Applied { derived: true });
+        let (input, preimages) = chain.prepare(leap.expect("a derived block"));
+        let (machine, _) = chain::execute(program, input.hash(), &preimages);
+        machine.steps()
+    };
+    let (few, many) = (1_000, 3_000);
+    let each = (steps(many) - steps(few)) / (many - few);
+    println!("walking over a forced record: {each} instructions");
+}
+
 fn main() {
     let program = Program::from_elf(PROGRAM).unwrap();
     println!("seed {SEED:#x}");
     for accounts in [10_000, 1_000_000] {
         measure(accounts, &program);
     }
+    walk(&program);
 }

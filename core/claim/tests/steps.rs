@@ -160,10 +160,13 @@ fn the_machine_takes_the_same_steps() {
     }
 }
 
+/// Forced items, and transactions: user, value, and whether a nonce is left out.
+type Planned = (u64, Vec<(u8, u64, bool)>);
+
 #[derive(Clone, Debug)]
 enum Act {
     Force { user: u8, gas: u64, calls: bool },
-    Batch { blocks: Vec<(u64, Vec<(u8, u64, bool)>)>, covers: u64, blobs: bool, parent: bool },
+    Batch { blocks: Vec<Planned>, covers: u64, blobs: bool, parent: bool },
     Garbage { bytes: Vec<u8>, covers: u64 },
 }
 
