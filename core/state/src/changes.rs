@@ -63,21 +63,29 @@ pub fn apply_changes_in_parts<S: NodeSource>(
     source: &S,
     root: B256,
     changes: &StateChanges,
-    run: impl FnOnce(&mut [UpdatePart<'_, '_, S>]),
+    run: impl FnOnce(&mut [UpdatePart<'_, S>]),
 ) -> Result<StateUpdate, TrieError<S::Error>> {
-    let mut targets = sorted_targets(changes);
-    let keys: Vec<B256> = targets.iter().map(|target| target.key).collect();
+    let targets = targets(changes);
+    let addresses: Vec<Address> = targets.iter().map(|target| target.address).collect();
+    let mut order: Vec<(B256, u32)> = keccak256_all(&addresses).into_iter().zip(0..).collect();
+    order.sort_unstable();
+    let keys: Vec<B256> = order.iter().map(|(key, _)| *key).collect();
     let trie = Trie::new(source, None, root);
     let (top, parts) = trie.split(&keys)?;
 
-    let mut rest = targets.as_mut_slice();
+    let mut accounts = vec![None; keys.len()];
+    let mut rest = accounts.as_mut_slice();
     let mut parts: Vec<_> = parts
         .into_iter()
-        .map(|part| {
-            let own = rest.split_off_mut(..part.keys.len()).expect("parts share the keys out");
-            let (trie, keys, storage) = (&trie, &keys, &changes.storage);
-            let work = PartWork::Waits(part);
-            UpdatePart { trie, keys, storage, targets: own, storage_nodes: Vec::new(), work }
+        .map(|part| UpdatePart {
+            trie: &trie,
+            keys: &keys,
+            order: &order[part.keys.clone()],
+            targets: &targets,
+            storage: &changes.storage,
+            accounts: rest.split_off_mut(..part.keys.len()).expect("parts share the keys out"),
+            storage_nodes: Vec::new(),
+            work: PartWork::Waits(part),
         })
         .collect();
     run(&mut parts);
@@ -92,46 +100,41 @@ pub fn apply_changes_in_parts<S: NodeSource>(
         }
     }
     let root = trie.join(top, updated, &mut nodes)?;
-    // The map is built in one go from what is sorted.
-    targets.sort_unstable_by_key(|target| target.address);
-    let accounts = targets.into_iter().map(|target| (target.address, target.new)).collect();
+    let mut by_target = vec![None; targets.len()];
+    for ((_, target), account) in order.into_iter().zip(accounts) {
+        by_target[target as usize] = account;
+    }
+    let accounts = addresses.into_iter().zip(by_target).collect();
     Ok(StateUpdate { root, nodes, accounts })
 }
 
 /// An account that changes.
 struct Target<'a> {
-    /// `keccak(address)`.
-    key: B256,
     address: Address,
     /// `None` if only its storage changes.
     info: Option<&'a Option<AccountInfo>>,
-    /// As it is after the changes.
-    new: Option<Account>,
 }
 
-/// All accounts that the changes name, by key.
-fn sorted_targets(changes: &StateChanges) -> Vec<Target<'_>> {
+/// All accounts that the changes name.
+fn targets(changes: &StateChanges) -> Vec<Target<'_>> {
     let with_storage = changes.storage.keys().filter(|a| !changes.accounts.contains_key(*a));
-    let targets = changes.accounts.iter().map(|(address, info)| (*address, Some(info)));
-    let targets: Vec<_> = targets.chain(with_storage.map(|address| (*address, None))).collect();
-    let addresses: Vec<Address> = targets.iter().map(|(address, _)| *address).collect();
-    let mut targets: Vec<Target<'_>> = keccak256_all(&addresses)
-        .into_iter()
-        .zip(targets)
-        .map(|(key, (address, info))| Target { key, address, info, new: None })
-        .collect();
-    targets.sort_unstable_by_key(|target| target.key);
-    targets
+    let with_storage = with_storage.map(|address| Target { address: *address, info: None });
+    let accounts = changes.accounts.iter();
+    let accounts = accounts.map(|(address, info)| Target { address: *address, info: Some(info) });
+    accounts.chain(with_storage).collect()
 }
 
 /// A part of an update of the state that needs nothing of the others.
-pub struct UpdatePart<'a, 'c, S: NodeSource> {
+pub struct UpdatePart<'a, S: NodeSource> {
     trie: &'a Trie<'a, S>,
     /// Of all parts.
     keys: &'a [B256],
+    /// The keys of this part, each with the index of its target.
+    order: &'a [(B256, u32)],
+    targets: &'a [Target<'a>],
     storage: &'a BTreeMap<Address, BTreeMap<U256, U256>>,
-    /// The accounts of this part, by key.
-    targets: &'a mut [Target<'c>],
+    /// The new accounts of this part, by key.
+    accounts: &'a mut [Option<Account>],
     storage_nodes: Vec<NodeChange>,
     work: PartWork<S::Error>,
 }
@@ -141,18 +144,20 @@ enum PartWork<E: core::error::Error> {
     Done(Result<Updated, TrieError<E>>),
 }
 
-impl<S: NodeSource> UpdatePart<'_, '_, S> {
+impl<S: NodeSource> UpdatePart<'_, S> {
     /// Does the work, unless it is done. An error is kept for the caller of
     /// [`apply_changes_in_parts`].
     pub fn run(&mut self) {
         let PartWork::Waits(part) = &self.work else { return };
         let (first, source) = (part.keys.start, self.trie.source());
-        let (targets, nodes) = (&mut *self.targets, &mut self.storage_nodes);
+        let (accounts, nodes) = (&mut *self.accounts, &mut self.storage_nodes);
         let resolve = |i: usize, old: Option<&[u8]>| {
-            let target = &mut targets[i - first];
-            let old = old.map(|value| decode_account(value, target.key)).transpose()?;
-            target.new = apply_account(source, target, old, self.storage, nodes)?;
-            Ok(target.new.map(alloy_rlp::encode))
+            let (key, target) = self.order[i - first];
+            let target = &self.targets[target as usize];
+            let old = old.map(|value| decode_account(value, key)).transpose()?;
+            let new = apply_account(source, key, target, old, self.storage, nodes)?;
+            accounts[i - first] = new;
+            Ok(new.map(alloy_rlp::encode))
         };
         let result = self.trie.update_part(part, self.keys, resolve);
         self.work = PartWork::Done(result);
@@ -161,6 +166,7 @@ impl<S: NodeSource> UpdatePart<'_, '_, S> {
 
 fn apply_account<S: NodeSource>(
     source: &S,
+    key: B256,
     target: &Target<'_>,
     old: Option<Account>,
     storage: &BTreeMap<Address, BTreeMap<U256, U256>>,
@@ -174,7 +180,7 @@ fn apply_account<S: NodeSource>(
     };
     let mut storage_root = old.map_or(EMPTY_ROOT, |account| account.storage_root);
     if let Some(slots) = storage.get(&target.address) {
-        storage_root = update_storage(source, target.key, storage_root, slots, nodes)?;
+        storage_root = update_storage(source, key, storage_root, slots, nodes)?;
     }
     let AccountInfo { nonce, balance, code_hash } = info;
     Ok(Some(Account { nonce, balance, storage_root, code_hash }))

@@ -16,8 +16,10 @@ use annex_state::{
     AccountInfo, EMPTY_ROOT, KECCAK_EMPTY, Nibbles, NodeChange, NodeSource, Overlay, StateChanges,
     StateReader, StateUpdate, WitnessSource, apply_changes,
 };
-use annex_stf::{CodeCache, ExecutedBlock, OpenBlock, ParentBlock, genesis, seal_in_parts};
-use annex_store::update_in_parallel;
+use annex_stf::{
+    CodeCache, ExecutedBlock, OpenBlock, ParentBlock, SealPart, SealedBlock, genesis, seal_in_parts,
+};
+use annex_store::in_parallel;
 use annex_types::predeploys::{BLOCK_HASH_HISTORY, L1_BLOCK};
 use annex_types::{
     BlockAttributes, ChainConfig, Header, Origin, RecordEnv, RecoveredTransaction, Transaction,
@@ -63,14 +65,19 @@ impl StateReader for Nothing {
 
 /// Trie nodes by path.
 #[derive(Default)]
-struct Nodes(HashMap<(Option<B256>, Nibbles), Bytes>);
+struct Nodes {
+    state: HashMap<Nibbles, Bytes>,
+    storage: HashMap<(B256, Nibbles), Bytes>,
+}
 
 impl Nodes {
     fn write(&mut self, update: StateUpdate) {
         for NodeChange { owner, path, node } in update.nodes {
-            match node {
-                Some(node) => self.0.insert((owner, path), node),
-                None => self.0.remove(&(owner, path)),
+            match (owner, node) {
+                (None, Some(node)) => self.state.insert(path, node),
+                (None, None) => self.state.remove(&path),
+                (Some(owner), Some(node)) => self.storage.insert((owner, path), node),
+                (Some(owner), None) => self.storage.remove(&(owner, path)),
             };
         }
     }
@@ -80,7 +87,11 @@ impl NodeSource for Nodes {
     type Error = Missing;
 
     fn node(&self, owner: Option<B256>, path: &Nibbles, _: B256) -> Result<Bytes, Missing> {
-        self.0.get(&(owner, *path)).cloned().ok_or(Missing)
+        let node = match owner {
+            None => self.state.get(path),
+            Some(owner) => self.storage.get(&(owner, *path)),
+        };
+        node.cloned().ok_or(Missing)
     }
 
     fn code(&self, _: B256) -> Result<Bytes, Missing> {
@@ -241,8 +252,7 @@ fn transfers(criterion: &mut Criterion) {
                 let executed = world.execute(&batch, &mut codes);
                 world.keep(&executed);
                 let start = Instant::now();
-                let sealed =
-                    seal_in_parts(executed, &world.head, &world.nodes, update_in_parallel).unwrap();
+                let sealed = seal_block(executed, &world.head, &world.nodes);
                 time += start.elapsed();
                 world.nodes.write(sealed.update);
                 world.head = sealed.header;
@@ -271,6 +281,11 @@ fn transfers(criterion: &mut Criterion) {
     group.finish();
 }
 
+/// Seals as the node does.
+fn seal_block(executed: ExecutedBlock, parent: &Header, nodes: &Nodes) -> SealedBlock {
+    seal_in_parts(executed, parent, nodes, |parts| in_parallel(parts, SealPart::run)).unwrap()
+}
+
 /// Executes on this thread, seals on another; the time until both are done. Making the
 /// block's changes visible to the next block is part of the executor's side.
 fn pipeline(world: &mut World, blocks: usize) -> Duration {
@@ -281,7 +296,7 @@ fn pipeline(world: &mut World, blocks: usize) -> Duration {
     let start = Instant::now();
     let sealer = thread::spawn(move || {
         for executed in receiver {
-            let sealed = seal_in_parts(executed, &head, &nodes, update_in_parallel).unwrap();
+            let sealed = seal_block(executed, &head, &nodes);
             nodes.write(sealed.update);
             head = sealed.header;
         }

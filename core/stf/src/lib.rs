@@ -14,7 +14,7 @@ pub use annex_evm::{
 pub use apply::{ApplyError, InvalidBlock, apply_block};
 pub use genesis::genesis;
 pub use open::{ExecutedBlock, Included, OpenBlock, ParentBlock, block_env};
-pub use seal::{SealedBlock, seal, seal_in_parts};
+pub use seal::{SealPart, SealedBlock, seal, seal_in_parts};
 
 #[cfg(test)]
 mod tests;

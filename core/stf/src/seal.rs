@@ -39,8 +39,32 @@ pub fn seal<S: NodeSource>(
     seal_in_parts(executed, parent, source, |_| ())
 }
 
-/// [`seal`], with a chance to compute the parts of a large state update at the same time: see
-/// [`apply_changes_in_parts`].
+/// A piece of the sealing of a large block that needs nothing of the others.
+pub enum SealPart<'a, 'u, S: NodeSource> {
+    State(&'a mut UpdatePart<'u, S>),
+    /// The root of the transactions.
+    Transactions(&'a [RecoveredTransaction], &'a mut Option<B256>),
+    /// The root of the receipts and the bloom of them all.
+    Receipts(&'a [Receipt], &'a mut Option<(B256, Bloom)>),
+}
+
+impl<S: NodeSource> SealPart<'_, '_, S> {
+    /// Does the work. An error is kept for the caller of [`seal_in_parts`].
+    pub fn run(&mut self) {
+        match self {
+            Self::State(part) => part.run(),
+            Self::Transactions(transactions, root) => {
+                root.get_or_insert_with(|| transactions_root(transactions));
+            }
+            Self::Receipts(receipts, root) => {
+                root.get_or_insert_with(|| receipts_root(receipts));
+            }
+        }
+    }
+}
+
+/// [`seal`], with a chance to do the parts of a large block at the same time: `run` may call
+/// [`SealPart::run`] on each from any thread. What it leaves is done after it.
 ///
 /// # Panics
 ///
@@ -49,7 +73,7 @@ pub fn seal_in_parts<S: NodeSource>(
     executed: ExecutedBlock,
     parent: &Header,
     source: &S,
-    run: impl FnOnce(&mut [UpdatePart<'_, '_, S>]),
+    run: impl FnOnce(&mut [SealPart<'_, '_, S>]),
 ) -> Result<SealedBlock, TrieError<S::Error>> {
     let ExecutedBlock { env, extra, gas_used, transactions, receipts, overlay, .. } = executed;
     assert_eq!(env.number, parent.number + 1, "sealed on a block it was not opened on");
@@ -58,23 +82,40 @@ pub fn seal_in_parts<S: NodeSource>(
     let history = changes.storage.entry(BLOCK_HASH_HISTORY).or_default();
     history.insert(history_slot(parent.number), U256::from_be_bytes(parent_hash.0));
 
-    let update = apply_changes_in_parts(source, parent.state_root, &changes, run)?;
-    let blooms: Vec<_> = receipts.iter().map(TxReceipt::with_bloom_ref).collect();
-    let bloom = blooms.iter().fold(Bloom::ZERO, |all, receipt| all | receipt.logs_bloom);
+    let (mut of_transactions, mut of_receipts) = (None, None);
+    let update = apply_changes_in_parts(source, parent.state_root, &changes, |parts| {
+        // The longest ones first. A small block is not worth another thread.
+        let mut all = Vec::with_capacity(parts.len() + 2);
+        if parts.len() > 1 {
+            all.push(SealPart::Receipts(&receipts, &mut of_receipts));
+            all.push(SealPart::Transactions(&transactions, &mut of_transactions));
+        }
+        all.extend(parts.iter_mut().map(SealPart::State));
+        run(&mut all);
+    })?;
+    let (receipts_root, logs_bloom) = of_receipts.unwrap_or_else(|| receipts_root(&receipts));
     let header = Header {
         parent_hash,
         state_root: update.root,
-        transactions_root: ordered_root(
-            transactions.iter().map(|tx| tx.transaction.encoded_2718()),
-        ),
-        receipts_root: ordered_root(blooms.iter().map(Encodable2718::encoded_2718)),
-        logs_bloom: bloom,
+        transactions_root: of_transactions.unwrap_or_else(|| transactions_root(&transactions)),
+        receipts_root,
+        logs_bloom,
         gas_used,
         withdrawals_root: Some(withdrawals_root(&update, parent)),
         ..unsealed_header(&env, extra)
     };
     let hash = header.hash_slow();
     Ok(SealedBlock { header, hash, transactions, receipts, changes, update })
+}
+
+fn transactions_root(transactions: &[RecoveredTransaction]) -> B256 {
+    ordered_root(transactions.iter().map(|tx| tx.transaction.encoded_2718()))
+}
+
+fn receipts_root(receipts: &[Receipt]) -> (B256, Bloom) {
+    let receipts: Vec<_> = receipts.iter().map(TxReceipt::with_bloom_ref).collect();
+    let bloom = receipts.iter().fold(Bloom::ZERO, |all, receipt| all | receipt.logs_bloom);
+    (ordered_root(receipts.iter().map(Encodable2718::encoded_2718)), bloom)
 }
 
 /// The storage root of the message passer after the block.

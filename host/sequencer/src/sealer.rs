@@ -3,8 +3,8 @@
 use crate::engine::{EngineError, Shared};
 use alloy_primitives::{B256, Sealed, U256};
 use annex_rpc::Executed;
-use annex_stf::{ExecutedBlock, SealedBlock, seal_in_parts};
-use annex_store::{BlockCommit, Store, update_in_parallel};
+use annex_stf::{ExecutedBlock, SealPart, SealedBlock, seal_in_parts};
+use annex_store::{BlockCommit, Store, in_parallel};
 use annex_types::{Header, promise::SignedPromise};
 use serde::{Deserialize, Serialize};
 use std::{
@@ -113,7 +113,8 @@ fn seal_and_commit(
     promises: &PromiseState,
 ) -> Result<(), EngineError> {
     let view = store.latest()?;
-    let sealed = seal_in_parts(block, view.header(), &view, update_in_parallel)?;
+    let run = |parts: &mut [SealPart<'_, '_, _>]| in_parallel(parts, SealPart::run);
+    let sealed = seal_in_parts(block, view.header(), &view, run)?;
     shared.live.hashes.set(sealed.header.number, sealed.hash);
     commit(store, shared, sealed, promised, promises)?;
     Ok(())

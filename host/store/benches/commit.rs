@@ -7,9 +7,10 @@ use std::time::{Duration, Instant};
 use alloy_consensus::{Signed, TxLegacy};
 use alloy_primitives::{Address, B256, Signature, U256};
 use annex_state::{
-    AccountInfo, EMPTY_ROOT, StateChanges, StateReader, StateUpdate, WitnessSource, apply_changes,
+    AccountInfo, EMPTY_ROOT, StateChanges, StateReader, StateUpdate, UpdatePart, WitnessSource,
+    apply_changes, apply_changes_in_parts,
 };
-use annex_store::{BlockCommit, Durability, Options, Store};
+use annex_store::{BlockCommit, Durability, Options, Store, in_parallel};
 use annex_types::{Header, Receipt, RecoveredTransaction, Transaction, TxType};
 use criterion::{Criterion, criterion_group, criterion_main};
 use rand::rngs::SmallRng;
@@ -93,7 +94,10 @@ impl Chain {
         }
         let read = start.elapsed();
         let start = Instant::now();
-        let update = apply_changes(&view, view.root(), &changes).expect("applies");
+        let update = apply_changes_in_parts(&view, view.root(), &changes, |parts| {
+            in_parallel(parts, UpdatePart::run);
+        });
+        let update = update.expect("applies");
         let root = start.elapsed();
         drop(view);
         let header = Header {

@@ -1,22 +1,23 @@
 use std::collections::HashMap;
-use std::hash::Hash;
+use std::hash::{BuildHasher, Hash, RandomState};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
+use alloy_primitives::map::FbBuildHasher;
 use alloy_primitives::{Address, B256, Bytes, U256};
 use annex_state::Account;
 
 /// Bounded map that forgets what was not used for a while: when the young half is full, it
 /// becomes the old one, which is dropped.
 #[derive(Debug)]
-struct TwoGenerations<K, V> {
-    young: HashMap<K, V>,
-    old: HashMap<K, V>,
+struct TwoGenerations<K, V, H = RandomState> {
+    young: HashMap<K, V, H>,
+    old: HashMap<K, V, H>,
     half: usize,
 }
 
-impl<K: Eq + Hash + Clone, V: Clone> TwoGenerations<K, V> {
+impl<K: Eq + Hash + Clone, V: Clone, H: BuildHasher + Default> TwoGenerations<K, V, H> {
     fn new(entries: usize) -> Self {
-        Self { young: HashMap::new(), old: HashMap::new(), half: entries / 2 + 1 }
+        Self { young: HashMap::default(), old: HashMap::default(), half: entries / 2 + 1 }
     }
 
     fn get(&mut self, key: &K) -> Option<V> {
@@ -61,13 +62,20 @@ pub(crate) struct Staged {
     pub slots: Vec<((Address, U256), U256)>,
 }
 
+/// Parts of the node cache, by the last bits of the hash: a state root is computed by several
+/// threads at once.
+const SHARDS: usize = 16;
+
+/// Nodes by hash, which needs no further hashing.
+type NodeShard = TwoGenerations<B256, Bytes, FbBuildHasher<32>>;
+
 /// In-memory caches shared by all snapshots of a store.
 ///
 /// Nodes are kept by hash, so that they can never be stale. Accounts and slots serve only the
 /// snapshots of one version; others pass them by.
 #[derive(Debug)]
 pub(crate) struct Caches {
-    nodes: Mutex<TwoGenerations<B256, Bytes>>,
+    nodes: [Mutex<NodeShard>; SHARDS],
     latest: Mutex<Latest>,
 }
 
@@ -82,15 +90,20 @@ impl Caches {
             accounts: TwoGenerations::new(bytes / 4 / 250),
             slots: TwoGenerations::new(bytes / 4 / 200),
         };
-        Self { nodes: Mutex::new(TwoGenerations::new(bytes / 2 / 700)), latest: Mutex::new(latest) }
+        let shard = |_| Mutex::new(NodeShard::new(bytes / 2 / 700 / SHARDS));
+        Self { nodes: std::array::from_fn(shard), latest: Mutex::new(latest) }
+    }
+
+    fn shard(&self, hash: B256) -> &Mutex<NodeShard> {
+        &self.nodes[hash[31] as usize % SHARDS]
     }
 
     pub(crate) fn node(&self, hash: B256) -> Option<Bytes> {
-        lock(&self.nodes).get(&hash)
+        lock(self.shard(hash)).get(&hash)
     }
 
     pub(crate) fn insert_node(&self, hash: B256, node: Bytes) {
-        lock(&self.nodes).insert(hash, node);
+        lock(self.shard(hash)).insert(hash, node);
     }
 
     pub(crate) fn account(&self, version: u64, address: Address) -> Option<Option<Account>> {

@@ -25,7 +25,7 @@ use std::sync::Arc;
 use redb::{Builder, Database, ReadableDatabase};
 
 pub use error::StoreError;
-pub use parallel::update_in_parallel;
+pub use parallel::in_parallel;
 pub use snapshot::{Head, Snapshot, StoredBlock};
 pub use view::{AccountProof, SlotProof, View};
 pub use writer::{BlockCommit, Writer};
