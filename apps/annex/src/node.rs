@@ -73,6 +73,9 @@ pub struct NodeArgs {
     /// Refuse eth_getProof of a block since which more accounts and slots have changed
     #[arg(long, value_name = "N", default_value_t = annex_node::MAX_PROOF_CHANGES)]
     max_proof_changes: usize,
+    /// Blocks before the head whose states and witnesses stay available; at least until they are settled
+    #[arg(long, value_name = "BLOCKS", default_value_t = annex_node::HISTORY)]
+    history: u64,
 }
 
 #[derive(Clone, Copy, Debug, ValueEnum)]
@@ -159,6 +162,7 @@ pub async fn run(args: NodeArgs) -> Result<(), RunError> {
         block_interval: Duration::from_millis(args.block_interval),
         batch_interval: args.batch_interval.map_or(base.batch_interval, Duration::from_secs),
         max_proof_changes: args.max_proof_changes,
+        history: args.history,
         ..base
     };
     let mut node = Node::start(config, crate::metrics()).await?;

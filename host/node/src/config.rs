@@ -8,6 +8,9 @@ use annex_sequencer::Channel;
 use annex_store::Durability;
 use std::{net::SocketAddr, path::PathBuf, time::Duration};
 
+/// Blocks before the head whose states stay readable, unless configured.
+pub const HISTORY: u64 = 10_000;
+
 /// The leader's two keys.
 #[derive(Clone, Debug)]
 pub struct LeaderKeys {
@@ -48,8 +51,10 @@ pub struct NodeConfig {
     pub poll_interval: Duration,
     /// Seconds between L1 blocks, to know how much unposted data L1 can carry in time.
     pub l1_block_seconds: u64,
-    /// Accounts and slots that may have changed since the block of an `eth_getProof`.
+    /// Accounts and slots that may have changed since the block of an `eth_getProof`; 32 times as many since that of a witness.
     pub max_proof_changes: usize,
+    /// Blocks before the head whose states stay readable.
+    pub history: u64,
     /// `None`: blobs where L1 has them, else calldata.
     pub channel: Option<Channel>,
 }
@@ -73,6 +78,7 @@ impl NodeConfig {
             poll_interval: Duration::from_millis(if development { 250 } else { 2_000 }),
             l1_block_seconds: if development { 2 } else { 12 },
             max_proof_changes: MAX_PROOF_CHANGES,
+            history: HISTORY,
             channel: None,
         }
     }

@@ -19,7 +19,7 @@ pub mod verify;
 
 pub use annex_rpc::MAX_PROOF_CHANGES;
 pub use annex_store::Durability;
-pub use config::{LeaderKeys, NodeConfig, Role};
+pub use config::{HISTORY, LeaderKeys, NodeConfig, Role};
 pub use dev::{Dev, DevConfig, DevError};
 pub use node::{Node, NodeError, genesis};
 pub use proofs::{ClaimStart, ExecutionWitness, RecordJson};

@@ -103,7 +103,8 @@ impl Node {
             forward: config.feed.clone().map(Forward::new),
         });
         let mut methods = api::module(&config.deployment, &client, &l2, &feed);
-        methods.merge(proofs::module(&l2)).expect("their names are distinct");
+        let max_changes = config.max_proof_changes.saturating_mul(proofs::WITNESS_CHANGES);
+        methods.merge(proofs::module(&l2, max_changes)).expect("their names are distinct");
         let routes = routes(&l2, metrics);
         let limits = ServerConfig {
             max_proof_changes: config.max_proof_changes,
@@ -199,7 +200,8 @@ fn open_store(config: &NodeConfig, chain: &ChainConfig) -> Result<Store, NodeErr
     if named != genesis.hash {
         return Err(NodeError::Genesis { named, made: genesis.hash });
     }
-    let options = Options { durability: config.durability, cache: 256 << 20, ..Options::default() };
+    let NodeConfig { durability, history, .. } = *config;
+    let options = Options { cache: 256 << 20, history, durability };
     let store = Store::open(&config.data_dir.join("l2"), options)?;
     match store.snapshot()?.hash(0)? {
         Some(found) if found != genesis.hash => return Err(NodeError::OtherChain { found }),

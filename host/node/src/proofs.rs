@@ -32,7 +32,11 @@ use tokio::sync::Semaphore;
 
 /// Records of one answer.
 const MAX_RECORDS: u64 = 256;
+/// How many times as many changes may have to be undone for a witness, one at a time, as for an `eth_getProof`.
+pub(crate) const WITNESS_CHANGES: usize = 32;
 const SERVER_ERROR: i32 = -32000;
+/// EIP-1474.
+const LIMIT_EXCEEDED: i32 = -32005;
 
 /// `debug_executionWitness`, in the shape of other clients.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -132,6 +136,10 @@ pub(crate) enum ProofError {
     NotOnL1 { number: u64, safe: u64 },
     #[error("record {0} is not known")]
     UnknownRecord(u64),
+    #[error(
+        "block {block} is too old for a witness: more than {limit} changes of accounts and slots since; ask a node with a greater --max-proof-changes"
+    )]
+    TooOld { block: u64, limit: usize },
     #[error("at most {MAX_RECORDS} records at a time")]
     TooManyRecords,
     /// Its origin or forced items were replaced by a reorganisation that is being followed.
@@ -159,6 +167,7 @@ impl From<ProofError> for ErrorObjectOwned {
         let message = error.to_string();
         let code = match error {
             ProofError::TooManyRecords => INVALID_PARAMS_CODE,
+            ProofError::TooOld { .. } => LIMIT_EXCEEDED,
             ProofError::UnknownBlock
             | ProofError::Genesis
             | ProofError::NotOnL1 { .. }
@@ -180,10 +189,13 @@ struct Context {
     l2: Arc<L2>,
     /// Building a witness takes memory by what changed since.
     building: Semaphore,
+    max_changes: usize,
 }
 
-pub(crate) fn module(l2: &Arc<L2>) -> RpcModule<impl Send + Sync + 'static> {
-    let mut module = RpcModule::new(Context { l2: l2.clone(), building: Semaphore::new(1) });
+/// A witness is refused of a block since which more than `max_changes` accounts and slots changed.
+pub(crate) fn module(l2: &Arc<L2>, max_changes: usize) -> RpcModule<impl Send + Sync + 'static> {
+    let building = Semaphore::new(1);
+    let mut module = RpcModule::new(Context { l2: l2.clone(), building, max_changes });
     register(&mut module).expect("the names below are distinct");
     module
 }
@@ -242,11 +254,11 @@ async fn execution_witness(
 ) -> Result<ExecutionWitness, ErrorObjectOwned> {
     let permit = context.building.acquire().await;
     let _permit = permit.expect("the semaphore is never closed");
-    let l2 = context.l2.clone();
+    let (l2, max_changes) = (context.l2.clone(), context.max_changes);
     let build = move || {
         let snapshot = l2.store.snapshot()?;
         let number = number(&l2, &snapshot, id)?;
-        witness(&l2.config, &snapshot, number)
+        witness(&l2.config, &snapshot, number, max_changes)
     };
     let built = tokio::task::spawn_blocking(build).await;
     Ok(built.unwrap_or(Err(ProofError::Cancelled))?)
@@ -257,9 +269,13 @@ pub(crate) fn witness(
     config: &ChainConfig,
     snapshot: &Snapshot,
     number: u64,
+    max_changes: usize,
 ) -> Result<ExecutionWitness, ProofError> {
     let block = snapshot.block(number)?.ok_or(ProofError::UnknownBlock)?;
     let view = snapshot.at(number.checked_sub(1).ok_or(ProofError::Genesis)?)?;
+    if view.changes_since(max_changes)? > max_changes {
+        return Err(ProofError::TooOld { block: number, limit: max_changes });
+    }
     let (parent, hash) = (view.header(), block.hash);
     let input = block_input(snapshot, parent, block)?;
     let (recorder, reads) = (Recorder::new(&view), RefCell::default());

@@ -72,6 +72,11 @@ pub enum VerifyError {
     OtherBlock { field: &'static str, replayed: B256, node: B256 },
     #[error("the step makes no block: the node's cursor is wrong ({0})")]
     NoBlock(String),
+    /// The native step is done with the preimages that there are.
+    #[error(
+        "the machine asks for {kind} {key}, which the native step did not need: the program does not do the same"
+    )]
+    Program { kind: Kind, key: B256 },
     #[error("the run ends after {steps} instructions: there is no instruction {asked}")]
     PastEnd { asked: u64, steps: u64 },
     #[error("the run makes no such preimage call")]
@@ -314,7 +319,8 @@ pub fn take(
 }
 
 fn compare(replayed: &Header, node: &Header) -> Result<(), VerifyError> {
-    let fields: [(&'static str, fn(&Header) -> B256); 5] = [
+    type Field = (&'static str, fn(&Header) -> B256);
+    let fields: [Field; 5] = [
         ("its state root", |header| header.state_root),
         ("its transactions", |header| header.transactions_root),
         ("its receipts", |header| header.receipts_root),

@@ -377,7 +377,7 @@ fn every_block_replays_from_its_witness_and_nothing_of_that_is_superfluous() {
         let snapshot = chain.store.snapshot().unwrap();
         let head = snapshot.head().unwrap().number;
         for number in 1..=head {
-            let built = witness(&chain.config, &snapshot, number).unwrap();
+            let built = witness(&chain.config, &snapshot, number, usize::MAX).unwrap();
             let json = serde_json::to_string(&built).unwrap();
             let mut read: ExecutionWitness = serde_json::from_str(&json).unwrap();
             assert_eq!(read, built, "block {number}");
@@ -429,9 +429,14 @@ fn what_has_no_witness_says_why() {
     let chain = random_chain(1);
     let snapshot = chain.store.snapshot().unwrap();
     let head = snapshot.head().unwrap().number;
-    let error = |number| witness(&chain.config, &snapshot, number).unwrap_err();
+    let error = |number| witness(&chain.config, &snapshot, number, usize::MAX).unwrap_err();
     assert!(matches!(error(0), ProofError::Genesis));
     assert!(matches!(error(head + 1), ProofError::UnknownBlock));
+    let changes = snapshot.at(head - 3).unwrap().changes_since(usize::MAX).unwrap();
+    let bounded = |limit| witness(&chain.config, &snapshot, head - 2, limit);
+    assert!(bounded(changes).is_ok());
+    let refused = bounded(changes - 1).unwrap_err();
+    assert!(matches!(refused, ProofError::TooOld { block, .. } if block == head - 2));
     // Another origin than the one that the block was made with: what a reorganisation leaves for a moment.
     let (header, _) = snapshot.header(head).unwrap().unwrap();
     let origin = ExtraData::decode(&header.extra_data).unwrap().origin;
@@ -441,7 +446,7 @@ fn what_has_no_witness_says_why() {
         StoredRecord { record, l1_block_hash: B256::ZERO, l1_tx: B256::ZERO, alias: None };
     progress::put_records(&chain.store, &[replaced], &[]).unwrap();
     let snapshot = chain.store.snapshot().unwrap();
-    let error = witness(&chain.config, &snapshot, head).unwrap_err();
+    let error = witness(&chain.config, &snapshot, head, usize::MAX).unwrap_err();
     assert!(matches!(error, ProofError::Replaced(number) if number == head));
 }
 

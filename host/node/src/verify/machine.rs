@@ -1,7 +1,6 @@
 //! The same step in the machine of spec/machine.md: run, one instruction proved, all states committed to.
 
-use super::{Claim, VerifyError, What};
-use crate::verify::Strays;
+use super::{Claim, VerifyError};
 use alloy_primitives::{B256, Bytes, U256, keccak256};
 use annex_claim::{Kind, Missing, PreimageSource, Preimages, fault_leaf};
 use annex_riscv::{
@@ -34,7 +33,7 @@ pub struct Preimage {
     pub offset: u32,
 }
 
-/// Preimages for the machine.
+/// The preimages with which the native step was taken, for the machine.
 struct Source<'a> {
     preimages: &'a Preimages,
     /// The last call.
@@ -73,9 +72,7 @@ impl Host for Source<'_> {
         if self.until == Some(kind) {
             return Err(Stop::Wanted);
         }
-        let (word, length) =
-            self.preimages.word(kind, key, offset.into()).map_err(Stop::Missing)?;
-        Ok((word.into(), length))
+        self.preimages.word(kind, key, offset).map_err(Stop::Missing)
     }
 
     fn write(&mut self, _: u64, bytes: &[u8]) {
@@ -86,10 +83,7 @@ impl Host for Source<'_> {
 
 fn refused(stop: Stop) -> VerifyError {
     match stop {
-        Stop::Missing(Missing { kind, key }) => {
-            let what = if kind == Kind::Blob { What::Blob } else { What::TrieNode };
-            VerifyError::Missing { what, hash: key, strays: Strays::default() }
-        }
+        Stop::Missing(Missing { kind, key }) => VerifyError::Program { kind, key },
         Stop::Wanted => VerifyError::NoPreimageCall,
     }
 }

@@ -26,7 +26,7 @@ fn serve(chain: &Chain, snapshot: &Snapshot, number: u64) -> Served {
         let list = records(snapshot, first, last + 1 - first).unwrap();
         (start, list, chain.blobs.get(&last).cloned().unwrap_or_default())
     });
-    let witness = witness(&chain.config, snapshot, number).unwrap();
+    let witness = witness(&chain.config, snapshot, number, usize::MAX).unwrap();
     Served { block, witness, origin: stored(snapshot, origin).unwrap(), step }
 }
 
@@ -113,7 +113,8 @@ fn whatever_else_a_node_alters_is_named() {
     let chain = random_chain(21);
     let snapshot = chain.store.snapshot().unwrap();
     let fresh = |number| serve(&chain, &snapshot, number);
-    let error = |change: &dyn Fn(&mut ClaimStart, &mut Vec<RecordJson>, &mut Vec<Blob>)| {
+    type Change = dyn Fn(&mut ClaimStart, &mut Vec<RecordJson>, &mut Vec<Blob>);
+    let error = |change: &Change| {
         let mut served = fresh(chain.posted);
         let (start, list, blobs) = served.step.as_mut().unwrap();
         change(start, list, blobs);
