@@ -102,7 +102,8 @@ pub fn step<S: PreimageSource>(input: B256, source: &S) -> Result<ClaimStep, Cla
     };
     let forced_up_to = batch.terms.forced_up_to;
     let log = if block.is_some() || head.forced_count < forced_up_to {
-        Walk::back(source, &tags, &head, cursor, forced_up_to, input.accumulator)?
+        let origin = block.as_ref().map(|block| block.origin);
+        Walk::back(source, &tags, &head, &input, forced_up_to, origin)?
     } else {
         Walk::none(source, &tags)
     };

@@ -1,11 +1,13 @@
 //! The log, from the cursor's record backwards.
 
+use std::collections::VecDeque;
+
 use alloy_primitives::{Address, B256, Bytes, U256, keccak256};
-use annex_derive::{BatchTerms, Cursor, Head, Log};
-use annex_types::{ForcedItem, Origin, RecordEnv};
+use annex_derive::{BatchTerms, Head, Log};
+use annex_types::{ForcedItem, MAX_BLOCK_TRANSACTIONS, Origin, RecordEnv};
 
 use crate::words::Words;
-use crate::{ClaimError, Impossible, PreimageSource};
+use crate::{ClaimError, ClaimInput, Impossible, PreimageSource};
 
 /// What a record is (spec/records.md).
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -123,55 +125,62 @@ impl ForcedWords {
     }
 }
 
-/// The records and forced items that one step may name. Of each it keeps 40 bytes; the rest is read again when it is needed.
+/// Forced items that a block can hold, and the one that does not fit any more.
+const KEPT_ITEMS: usize = MAX_BLOCK_TRANSACTIONS + 1;
+
+/// The records and forced items that one step may name. However far it has to walk, it keeps no more than those.
 pub(crate) struct Walk<'a, S> {
     source: &'a S,
     tags: &'a Tags,
-    /// The cursor's record.
-    top: u64,
-    /// Accumulators and timestamps from record `top` down.
-    records: Vec<(B256, u64)>,
-    /// The batch's `forcedUpTo`.
-    forced_up_to: u64,
-    /// Records and payload hashes of the items from number `forced_up_to - 1` down.
-    forced: Vec<(u64, B256)>,
+    /// Index, accumulator and timestamp of the cursor's record, the one before it, the origin that a block names, and the
+    /// one after that.
+    records: Vec<(u64, B256, u64)>,
+    /// The head's forced count.
+    first_item: u64,
+    /// Records and payload hashes of the items from number `first_item` on.
+    forced: VecDeque<(u64, B256)>,
 }
 
 impl<'a, S: PreimageSource> Walk<'a, S> {
     /// Nothing: enough where nothing of the record is left.
     pub fn none(source: &'a S, tags: &'a Tags) -> Self {
-        Self { source, tags, top: 0, records: Vec::new(), forced_up_to: 0, forced: Vec::new() }
+        Self { source, tags, records: Vec::new(), first_item: 0, forced: VecDeque::new() }
     }
 
     /// Back to the head's origin, the record before the cursor's, and the first forced item that the head has not consumed if
-    /// the batch covers it.
+    /// the batch covers it. `origin` is that of the payload's block.
     pub fn back(
         source: &'a S,
         tags: &'a Tags,
         head: &Head,
-        cursor: Cursor,
+        input: &ClaimInput,
         forced_up_to: u64,
-        mut accumulator: B256,
+        origin: Option<u64>,
     ) -> Result<Self, ClaimError<S::Error>> {
-        let top = cursor.record;
-        let mut walk = Self { top, forced_up_to, ..Self::none(source, tags) };
+        let (top, first_item) = (input.cursor.record, head.forced_count);
+        let mut walk = Self { first_item, ..Self::none(source, tags) };
+        let is_named = |record: u64| {
+            let origin = origin.is_some_and(|it| it == record || it.checked_add(1) == Some(record));
+            origin || record == top || record + 1 == top
+        };
         let lowest = head.origin.min(top.saturating_sub(1));
-        let mut due = forced_up_to.saturating_sub(head.forced_count);
-        let mut at = top;
+        let mut due = forced_up_to.saturating_sub(first_item);
+        let (mut at, mut accumulator) = (top, input.accumulator);
         loop {
             let entry = Entry::read(source, tags, accumulator)?;
-            if at >= lowest {
-                walk.records.push((accumulator, entry.env.timestamp));
+            if is_named(at) {
+                walk.records.push((at, accumulator, entry.env.timestamp));
             }
             if due > 0 && entry.kind == RecordKind::Forced {
                 let index = ForcedWords::read(source, entry.payload_hash)?.index()?;
                 // The queue has no gaps.
-                let expected = head.forced_count + due - 1;
+                let expected = first_item + due - 1;
                 if index < expected {
                     return Err(Impossible::Record.into());
                 }
                 if index == expected {
-                    walk.forced.push((at, entry.payload_hash));
+                    walk.forced.push_front((at, entry.payload_hash));
+                    walk.forced.truncate(KEPT_ITEMS);
                     due -= 1;
                 }
             }
@@ -183,13 +192,13 @@ impl<'a, S: PreimageSource> Walk<'a, S> {
         }
     }
 
-    fn record(&self, record: u64) -> Option<&(B256, u64)> {
-        self.records.get(usize::try_from(self.top.checked_sub(record)?).ok()?)
+    fn record(&self, record: u64) -> Option<(B256, u64)> {
+        let found = self.records.iter().find(|(index, ..)| *index == record);
+        found.map(|(_, accumulator, timestamp)| (*accumulator, *timestamp))
     }
 
     fn forced_entry(&self, item: u64) -> Option<&(u64, B256)> {
-        let behind = self.forced_up_to.checked_sub(item)?.checked_sub(1)?;
-        self.forced.get(usize::try_from(behind).ok()?)
+        self.forced.get(usize::try_from(item.checked_sub(self.first_item)?).ok()?)
     }
 
     fn forced_words(&self, item: u64) -> Result<ForcedWords, ClaimError<S::Error>> {
@@ -202,7 +211,7 @@ impl<S: PreimageSource> Log for Walk<'_, S> {
     type Error = ClaimError<S::Error>;
 
     fn timestamp(&self, record: u64) -> Option<u64> {
-        self.record(record).map(|(_, timestamp)| *timestamp)
+        self.record(record).map(|(_, timestamp)| timestamp)
     }
 
     fn record_of_forced(&self, item: u64) -> Option<u64> {
@@ -210,7 +219,7 @@ impl<S: PreimageSource> Log for Walk<'_, S> {
     }
 
     fn origin(&self, index: u64) -> Result<Origin, Self::Error> {
-        let (accumulator, _) = *self.record(index).ok_or(Impossible::Record)?;
+        let (accumulator, _) = self.record(index).ok_or(Impossible::Record)?;
         let env = Entry::read(self.source, self.tags, accumulator)?.env;
         Ok(Origin { index, accumulator, env })
     }

@@ -239,6 +239,23 @@ proptest! {
     }
 }
 
+/// The cheapest items that the Portal takes, as many as a block holds and some more.
+#[test]
+fn a_queue_longer_than_a_block() {
+    let mut chain = Chain::new(predeploys());
+    for _ in 0..1_440 {
+        chain.force(ForcedItem { gas_limit: 21_000, ..deposit(0, 1) });
+    }
+    chain.batch(vec![], 1_440, false);
+    let blocks = chain.leaps.iter().filter(|it| it.what == What::Applied { derived: true });
+    let mut consumed = Vec::new();
+    for leap in blocks {
+        check(&chain, leap);
+        consumed.push(leap.leaf.cursor.forced);
+    }
+    assert_eq!(consumed, [1_428, 1_440]);
+}
+
 /// A step that executes, with its witness changed by hand.
 fn with_witness(change: impl FnOnce(&mut Vec<Bytes>)) -> Result<Leaf, ClaimError<Missing>> {
     let mut chain = scenario();

@@ -43,6 +43,8 @@ impl Head {
 pub enum Rejection {
     #[error("the block is empty")]
     Empty,
+    #[error("more transactions, forced items included, than a block has gas for")]
+    TooManyTransactions,
     #[error("the origin is below the parent's or not before the batch's record")]
     OriginOutOfRange,
     #[error("the timestamp is before the parent's or the origin's")]
@@ -57,8 +59,6 @@ pub enum Rejection {
     ForcedBeyondOrigin,
     #[error("too many blocks in one second")]
     TooManyBlocksInSecond,
-    #[error("more transactions than a block has gas for")]
-    TooManyTransactions,
     #[error("a signature does not recover")]
     Signature,
 }
@@ -96,6 +96,9 @@ where
 
     require(block.forced > 0 || !block.transactions.is_empty(), Rejection::Empty)?;
 
+    let payable = block.forced.saturating_add(block.transactions.len() as u64);
+    require(payable <= MAX_BLOCK_TRANSACTIONS as u64, Rejection::TooManyTransactions)?;
+
     let in_range = parent.origin <= block.origin && block.origin < context.record;
     require(in_range, Rejection::OriginOutOfRange)?;
 
@@ -123,8 +126,5 @@ where
     require(known, Rejection::ForcedBeyondOrigin)?;
 
     let few = parent.next_in_second(block.timestamp) <= MAX_BLOCKS_PER_SECOND;
-    require(few, Rejection::TooManyBlocksInSecond)?;
-
-    let payable = block.transactions.len() <= MAX_BLOCK_TRANSACTIONS;
-    require(payable, Rejection::TooManyTransactions)
+    require(few, Rejection::TooManyBlocksInSecond)
 }

@@ -39,13 +39,14 @@ impl Cursor {
     }
 }
 
-/// Where a step finds what it needs of the log. Asked only for records from the head's origin, or else the one before the
-/// cursor's, up to the cursor's, and for forced items from the head's forced count on.
+/// Where a step finds what it needs of the log. Asked only for four records, the cursor's, the one before it, the origin that a
+/// block names and the one after that, and for as many forced items from the head's forced count on as a block can hold, and
+/// one more.
 pub trait Log {
     /// What whoever keeps the log failed to deliver.
     type Error;
 
-    /// Timestamp of a record; none for one outside the range above.
+    /// Timestamp of a record; none for one that cannot be asked for.
     fn timestamp(&self, record: u64) -> Option<u64>;
 
     /// Index of the record of a forced item; none at or above the batch's `forcedUpTo`.

@@ -25,8 +25,8 @@ pub use transaction::{Receipt, RecoveredTransaction, SignatureError, Transaction
 pub const BLOCK_GAS_LIMIT: u64 = 30_000_000;
 /// Largest execution gas limit of one transaction (EIP-7825).
 pub const TX_GAS_LIMIT_CAP: u64 = 1 << 24;
-/// Transactions, beside forced items, in a block: no more have gas for their intrinsic cost. Judged before any signature is
-/// recovered, so that a rejected block costs a proof no more than a valid one.
+/// Transactions, forced items included, in a block: no more have gas for their intrinsic cost. Judged before any signature is
+/// recovered or forced item's data read, so that a rejected block costs a proof no more than a valid one.
 pub const MAX_BLOCK_TRANSACTIONS: usize = (BLOCK_GAS_LIMIT / 21_000) as usize;
 /// Blocks of batches that may share one timestamp.
 pub const MAX_BLOCKS_PER_SECOND: u16 = 32;

@@ -274,7 +274,7 @@ fn forced_item_after_the_origin() {
 #[test]
 fn forced_items_that_overflow() {
     let bad = block(T0 + 5, 1, u64::MAX, vec![]);
-    assert_eq!(outcome(T0 + 40, bad), rejected(Rejection::ForcedBeyondBatch));
+    assert_eq!(outcome(T0 + 40, bad), rejected(Rejection::TooManyTransactions));
 }
 
 #[test]
@@ -289,8 +289,10 @@ fn bad_signature() {
 #[test]
 fn the_first_rule_names_the_reason() {
     let bad = block(u64::MAX, 9, u64::MAX, vec![badly_signed(0, true)]);
+    assert_eq!(outcome(T0 + 40, bad), rejected(Rejection::TooManyTransactions));
+    let bad = block(u64::MAX, 9, 1_427, vec![badly_signed(0, true)]);
     assert_eq!(outcome(T0 + 40, bad), rejected(Rejection::OriginOutOfRange));
-    let bad = block(u64::MAX, 1, u64::MAX, vec![badly_signed(0, true)]);
+    let bad = block(u64::MAX, 1, 1_427, vec![badly_signed(0, true)]);
     assert_eq!(outcome(T0 + 40, bad), rejected(Rejection::TimestampTooNew));
 }
 

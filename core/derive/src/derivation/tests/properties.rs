@@ -109,6 +109,9 @@ fn broken_rule(
     if b.forced == 0 && b.transactions.is_empty() {
         return Some(Rejection::Empty);
     }
+    if wide(b.forced) + b.transactions.len() as i128 > 1_428 {
+        return Some(Rejection::TooManyTransactions);
+    }
     if b.origin < extra.origin || wide(b.origin) > r as i128 - 1 {
         return Some(Rejection::OriginOutOfRange);
     }
@@ -135,9 +138,6 @@ fn broken_rule(
     let same = b.timestamp == parent.timestamp;
     if same && extra.blocks_in_second >= MAX_BLOCKS_PER_SECOND {
         return Some(Rejection::TooManyBlocksInSecond);
-    }
-    if b.transactions.len() > 1_428 {
-        return Some(Rejection::TooManyTransactions);
     }
     let signed = |tx: &Transaction| RecoveredTransaction::recover(tx.clone()).is_ok();
     (!b.transactions.iter().all(signed)).then_some(Rejection::Signature)
