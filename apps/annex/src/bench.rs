@@ -75,6 +75,7 @@ struct Terms {
     chain_id: u64,
     gas_limit: u64,
     max_fee_per_gas: u128,
+    tip: u128,
 }
 
 impl Terms {
@@ -84,7 +85,15 @@ impl Terms {
         let gas = client.quantity("eth_estimateGas", call).await? as u64;
         let price = client.quantity("eth_gasPrice", json!([])).await?;
         // The price may double while the measurement runs.
-        Ok(Self { chain_id, gas_limit: gas * 2, max_fee_per_gas: price * 10 })
+        let terms = Self { chain_id, gas_limit: gas * 2, max_fee_per_gas: price * 10, tip: 0 };
+        terms.with_tip_of(client).await
+    }
+
+    /// A node may ask for more the more it has to do.
+    async fn with_tip_of(self, client: &RpcClient) -> Result<Self, BenchError> {
+        let tip = 2 * client.quantity("eth_maxPriorityFeePerGas", json!([])).await?;
+        let base = self.max_fee_per_gas - self.tip;
+        Ok(Self { tip, max_fee_per_gas: base + tip, ..self })
     }
 
     /// Signed EIP-1559 transfer and its hash.
@@ -100,7 +109,7 @@ impl Terms {
             nonce,
             gas_limit: self.gas_limit,
             max_fee_per_gas: self.max_fee_per_gas,
-            max_priority_fee_per_gas: 0,
+            max_priority_fee_per_gas: self.tip,
             to: TxKind::Call(to),
             value,
             ..Default::default()

@@ -167,11 +167,7 @@ fn creations(
             at.l1_standard_bridge,
             code(&contracts::L1StandardBridge::BYTECODE, at.portal.abi_encode()),
         ),
-        (
-            Contract::PreimageOracle,
-            at.preimage_oracle,
-            contracts::PreimageOracle::BYTECODE.clone(),
-        ),
+        (Contract::PreimageOracle, at.preimage_oracle, contracts::PreimageOracle::BYTECODE.clone()),
         (
             Contract::Machine,
             at.machine,

@@ -363,9 +363,7 @@ fn records_are_kept_and_cut() {
     let dir = tempfile::tempdir().unwrap();
     let store = Store::open(dir.path(), options(ALL)).unwrap();
     store
-        .write(|writer| {
-            (0..300_u64).try_for_each(|i| writer.put_record(i, &i.to_le_bytes()))
-        })
+        .write(|writer| (0..300_u64).try_for_each(|i| writer.put_record(i, &i.to_le_bytes())))
         .unwrap();
     store.write(|writer| writer.truncate_records(257)).unwrap();
     let snapshot = store.snapshot().unwrap();

@@ -14,6 +14,8 @@ use std::time::{Duration, Instant};
 const SENDERS: usize = 100;
 const CONNECTIONS: usize = 8;
 const BATCH: usize = 50;
+/// After a refusal.
+const PAUSE: Duration = Duration::from_millis(100);
 
 #[derive(Debug, Args)]
 pub struct Throughput {
@@ -120,10 +122,11 @@ async fn wait_for_seal(client: &RpcClient, hash: B256) -> Result<(), BenchError>
     Err(BenchError::Failed { hash })
 }
 
-/// Sends batches until the deadline; returns how many transfers were accepted.
+/// Sends batches until the deadline; returns how many transfers were accepted. A node that refuses, because its price rose
+/// or because it has enough to do, is asked again at its price.
 async fn send_until(
     mut lane: Lane,
-    terms: Terms,
+    mut terms: Terms,
     to: Address,
     deadline: Instant,
     bar: ProgressBar,
@@ -140,15 +143,22 @@ async fn send_until(
             lane.sign(terms, to, turn)
         });
         pending = next;
+        let mut taken = 0;
         for answer in answers? {
             match answer {
-                Ok(_) => accepted += 1,
-                // A full pool is the node's right; the measurement counts what is sealed.
-                Err(RpcError::Call { .. }) => return Ok(accepted),
+                Ok(_) => taken += 1,
+                Err(RpcError::Call { .. }) => {}
                 Err(error) => return Err(error.into()),
             }
         }
-        bar.inc(BATCH as u64);
+        accepted += taken;
+        bar.inc(taken as u64);
+        if taken < BATCH {
+            tokio::time::sleep(PAUSE).await;
+            terms = terms.with_tip_of(&lane.client).await?;
+            lane.recount().await?;
+            pending = lane.sign(terms, to, turn);
+        }
     }
     Ok(accepted)
 }
@@ -160,6 +170,14 @@ impl Lane {
         let first = *nonce;
         *nonce += BATCH as u64;
         (first..*nonce).map(|n| terms.transfer(signer, n, to, U256::from(1)).0).collect()
+    }
+
+    /// What was refused has left gaps.
+    async fn recount(&mut self) -> Result<(), BenchError> {
+        for (signer, nonce) in &mut self.senders {
+            *nonce = nonce_of(&self.client, signer.address()).await?;
+        }
+        Ok(())
     }
 }
 
