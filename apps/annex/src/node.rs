@@ -76,6 +76,10 @@ pub struct NodeArgs {
     /// Blocks before the head whose states and witnesses stay available; at least until they are settled
     #[arg(long, value_name = "BLOCKS", default_value_t = annex_node::HISTORY)]
     history: u64,
+    /// Keep the witness of every block from now on until it is settled, as whoever may have to prove one needs it: some 0.4
+    /// to 2 MB for 1,000 transfers
+    #[arg(long)]
+    keep_witnesses: bool,
 }
 
 #[derive(Clone, Copy, Debug, ValueEnum)]
@@ -163,6 +167,7 @@ pub async fn run(args: NodeArgs) -> Result<(), RunError> {
         batch_interval: args.batch_interval.map_or(base.batch_interval, Duration::from_secs),
         max_proof_changes: args.max_proof_changes,
         history: args.history,
+        keep_witnesses: args.keep_witnesses,
         ..base
     };
     let mut node = Node::start(config, crate::metrics()).await?;

@@ -55,6 +55,8 @@ pub struct NodeConfig {
     pub max_proof_changes: usize,
     /// Blocks before the head whose states stay readable.
     pub history: u64,
+    /// Whether the witness of every block is kept until the block is settled.
+    pub keep_witnesses: bool,
     /// `None`: blobs where L1 has them, else calldata.
     pub channel: Option<Channel>,
 }
@@ -79,6 +81,7 @@ impl NodeConfig {
             l1_block_seconds: if development { 2 } else { 12 },
             max_proof_changes: MAX_PROOF_CHANGES,
             history: HISTORY,
+            keep_witnesses: false,
             channel: None,
         }
     }

@@ -121,6 +121,11 @@ impl Node {
         if let Some(task) = post_task(&config, &chain, &client, &store, &engine, &progress, leads) {
             tasks.push(spawn(&fail, task.run()));
         }
+        if config.keep_witnesses {
+            let (config, store) = (chain.clone(), store.clone());
+            let keeper = proofs::Keeper { config, store, heads: engine.heads(), max_changes };
+            tasks.push(spawn(&fail, keeper.run()));
+        }
         if let Some(url) = config.feed.clone() {
             let lease = config.deployment.contracts.lease;
             let watcher = feed::Watcher { url, client, lease, chain, store, state: feed, progress };

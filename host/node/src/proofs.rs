@@ -1,13 +1,19 @@
 //! What blocks are proved from: witnesses, records, and where the step of a leaf starts (spec/rpc.md, "Proofs").
 //!
-//! Nothing is recorded while blocks execute. A witness is built when somebody asks, by executing the block again on the state
-//! before it, which the store keeps as reverse diffs: recording costs the sealing lane a third of its speed, and a stored
-//! witness is some ten times as large as the diffs (`cargo bench -p annex-store --bench witness`).
+//! Nothing is recorded on the executor's or the sealer's thread, where it would cost a third of the speed. A witness is built
+//! by executing the block again on the state before it, which the store keeps as reverse diffs: when somebody asks, or, with
+//! `--keep-witnesses`, for every block as it comes ([`kept`]). A stored witness is some ten times as large as the diffs
+//! (`cargo bench -p annex-store --bench witness`).
+
+mod kept;
+
+pub(crate) use kept::Keeper;
 
 use crate::{chain::L2, progress};
 use alloy_consensus::{Block, BlockBody};
 use alloy_eips::{BlockId, BlockNumberOrTag};
 use alloy_primitives::{Address, B256, Bytes, U64, U256};
+use alloy_rlp::{RlpDecodable, RlpEncodable};
 use annex_derive::Cursor;
 use annex_l1::{LogFault, decode_payload, encode_payload};
 use annex_rpc::Chain;
@@ -39,7 +45,9 @@ const SERVER_ERROR: i32 = -32000;
 const LIMIT_EXCEEDED: i32 = -32005;
 
 /// `debug_executionWitness`, in the shape of other clients.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(
+    Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, RlpEncodable, RlpDecodable,
+)]
 pub struct ExecutionWitness {
     /// Trie nodes, sorted by hash.
     pub state: Vec<Bytes>,
@@ -258,7 +266,11 @@ async fn execution_witness(
     let build = move || {
         let snapshot = l2.store.snapshot()?;
         let number = number(&l2, &snapshot, id)?;
-        witness(&l2.config, &snapshot, number, max_changes)
+        let (_, hash) = snapshot.header(number)?.ok_or(ProofError::UnknownBlock)?;
+        match kept::kept(&snapshot, number, hash)? {
+            Some(kept) => Ok(kept),
+            None => witness(&l2.config, &snapshot, number, max_changes),
+        }
     };
     let built = tokio::task::spawn_blocking(build).await;
     Ok(built.unwrap_or(Err(ProofError::Cancelled))?)

@@ -206,6 +206,7 @@ pub struct NodeOptions {
     /// Development account that carries the chain on when the leader is silent.
     pub post_when_silent: Option<u32>,
     pub leader: Option<LeaderOptions>,
+    pub keep_witnesses: bool,
 }
 
 /// `annex node`, which knows an L1 endpoint and the deployment file.
@@ -247,6 +248,9 @@ impl Node {
         }
         if let Some(account) = options.post_when_silent {
             command.args(["--post-when-silent", &Wallet::dev(0, account).key()]);
+        }
+        if options.keep_witnesses {
+            command.arg("--keep-witnesses");
         }
         command.args(options.leader.iter().flat_map(LeaderOptions::arguments));
         let process = Process::spawn(command, &folder.path().join(format!("{name}.log")));

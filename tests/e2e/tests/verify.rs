@@ -102,11 +102,17 @@ fn blocks_verify_and_l1_executes_their_instructions() {
     let (ok, text) = verify(dev.rpc.url(), &dev.l1, &block.to_string(), &["--step", &past]);
     assert!(!ok && text.contains(&format!("the run ends after {ends} instructions")), "{text}");
 
-    // A node that followed L1 serves the same, and one commitment comes out of both.
-    let options = NodeOptions::default();
+    // A node that followed L1 and kept every witness serves the same, and one commitment comes out of both.
+    let options = NodeOptions { keep_witnesses: true, ..NodeOptions::default() };
     let file = dev.deployment_file();
     let follower = Node::start(&folder, "follower", dev.l1.url(), &file, &options);
     follower.agrees_with(&dev.rpc);
+    eventually("witnesses are kept", seconds(30), || {
+        (follower.metric("annex_witness_bytes_total") > 0).then_some(())
+    });
+    let witness =
+        |rpc: &Rpc| rpc.get_result("debug_executionWitness", json!([format!("{block:#x}")]));
+    assert_eq!(witness(&dev.rpc), witness(&follower.rpc));
     let commitment = |rpc: &Rpc, name: &str| {
         let file = folder.path().join(name);
         let file = file.to_str().expect("UTF-8");

@@ -317,6 +317,17 @@ fn random_transaction(
     signed(user, tx)
 }
 
+impl Chain {
+    /// Blocks of one transfer.
+    pub fn grow(&mut self, blocks: u64) {
+        for _ in 0..blocks {
+            self.block(1, |_, _, user, nonce| {
+                signed(user, transfer(nonce, TxKind::Call(Address::ZERO), 1, Bytes::new()))
+            });
+        }
+    }
+}
+
 /// Random blocks over everything that makes witnesses differ; the last ones are in no batch.
 pub(crate) fn random_chain(seed: u64) -> Chain {
     let mut chain = Chain::new(seed);
