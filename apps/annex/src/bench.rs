@@ -89,9 +89,13 @@ impl Terms {
         terms.with_tip_of(client).await
     }
 
-    /// A node may ask for more the more it has to do.
+    /// A node may ask for more the more it has to do; one that does not know the method asks for nothing.
     async fn with_tip_of(self, client: &RpcClient) -> Result<Self, BenchError> {
-        let tip = 2 * client.quantity("eth_maxPriorityFeePerGas", json!([])).await?;
+        let tip = match client.quantity("eth_maxPriorityFeePerGas", json!([])).await {
+            Ok(tip) => 2 * tip,
+            Err(RpcError::Call { .. }) => 0,
+            Err(error) => return Err(error.into()),
+        };
         let base = self.max_fee_per_gas - self.tip;
         Ok(Self { tip, max_fee_per_gas: base + tip, ..self })
     }

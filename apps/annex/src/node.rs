@@ -73,7 +73,7 @@ pub struct NodeArgs {
     /// Refuse eth_getProof of a block since which more accounts and slots have changed
     #[arg(long, value_name = "N", default_value_t = annex_node::MAX_PROOF_CHANGES)]
     max_proof_changes: usize,
-    /// Blocks before the head whose states and witnesses stay available; at least until they are settled
+    /// Blocks before the head whose states can be read and of which witnesses can be built
     #[arg(long, value_name = "BLOCKS", default_value_t = annex_node::HISTORY)]
     history: u64,
     /// Keep the witness of every block from now on until it is settled, as whoever may have to prove one needs it: some 0.4

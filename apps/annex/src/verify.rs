@@ -26,6 +26,8 @@ const GUEST: &[u8] =
     include_bytes!(concat!(env!("CARGO_MANIFEST_DIR"), "/../guest/annex-guest.elf"));
 /// Records asked for at once.
 const PAGE: u64 = 256;
+/// Records that a node may make us read; a walk over more would not fit a proof's time either (spec/claim.md).
+const MAX_RECORDS: u64 = 1 << 22;
 
 #[derive(Debug, Args)]
 #[command(
@@ -295,6 +297,9 @@ impl Fetcher {
         let number = block.header.number;
         let start: ClaimStart = self.get("annex_claimInput", json!([U64::from(number)])).await?;
         let (first, last): (u64, u64) = (start.first_record.to(), start.record.to());
+        if last.checked_sub(first).is_none_or(|behind| behind > MAX_RECORDS) {
+            return Err(VerifyError::Records { from: first, to: last }.into());
+        }
         let mut served = Vec::new();
         for page in (first..=last).step_by(PAGE as usize) {
             served.extend(self.record_page(page, PAGE.min(last + 1 - page)).await?);

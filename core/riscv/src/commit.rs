@@ -161,7 +161,8 @@ impl Committer {
         let halted = self.machine.status() != Status::Running;
         let in_stride = steps.checked_sub(known).is_some_and(|past| past < self.shape.stride());
         let room = known.checked_add(self.shape.stride()).is_some();
-        if !room || steps < self.origin || !(halted || in_stride) {
+        let at_its_end = halted && !self.leaves.is_empty();
+        if !room || steps < self.origin || !(at_its_end || in_stride) {
             return Err(SnapshotError::Malformed);
         }
         if let Some(leaf) = self.leaves.last()

@@ -123,7 +123,7 @@ impl Node {
         }
         if config.keep_witnesses {
             let (config, store) = (chain.clone(), store.clone());
-            let keeper = proofs::Keeper { config, store, heads: engine.heads(), max_changes };
+            let keeper = proofs::Keeper { config, store, heads: engine.heads() };
             tasks.push(spawn(&fail, keeper.run()));
         }
         if let Some(url) = config.feed.clone() {

@@ -196,13 +196,13 @@ impl From<ProofError> for ErrorObjectOwned {
 struct Context {
     l2: Arc<L2>,
     /// Building a witness takes memory by what changed since.
-    building: Semaphore,
+    building: Arc<Semaphore>,
     max_changes: usize,
 }
 
 /// A witness is refused of a block since which more than `max_changes` accounts and slots changed.
 pub(crate) fn module(l2: &Arc<L2>, max_changes: usize) -> RpcModule<impl Send + Sync + 'static> {
-    let building = Semaphore::new(1);
+    let building = Arc::new(Semaphore::new(1));
     let mut module = RpcModule::new(Context { l2: l2.clone(), building, max_changes });
     register(&mut module).expect("the names below are distinct");
     module
@@ -260,10 +260,12 @@ async fn execution_witness(
     context: &Context,
     id: BlockId,
 ) -> Result<ExecutionWitness, ErrorObjectOwned> {
-    let permit = context.building.acquire().await;
-    let _permit = permit.expect("the semaphore is never closed");
+    let permit = context.building.clone().acquire_owned().await;
+    let permit = permit.expect("the semaphore is never closed");
     let (l2, max_changes) = (context.l2.clone(), context.max_changes);
     let build = move || {
+        // Held by the work itself: who asked may hang up.
+        let _permit = permit;
         let snapshot = l2.store.snapshot()?;
         let number = number(&l2, &snapshot, id)?;
         let (_, hash) = snapshot.header(number)?.ok_or(ProofError::UnknownBlock)?;

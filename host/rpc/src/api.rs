@@ -21,7 +21,7 @@ const CONCURRENT_HEAVY: usize = 16;
 pub(crate) struct Api<C> {
     pub chain: Arc<C>,
     pub filters: Mutex<Filters>,
-    pub heavy: Semaphore,
+    pub heavy: Arc<Semaphore>,
     /// See [`crate::ServerConfig::max_proof_changes`].
     pub max_proof_changes: usize,
 }
@@ -72,7 +72,7 @@ enum At {
 
 impl<C: Chain> Api<C> {
     pub fn new(chain: Arc<C>, max_proof_changes: usize) -> Self {
-        let heavy = Semaphore::new(CONCURRENT_HEAVY);
+        let heavy = Arc::new(Semaphore::new(CONCURRENT_HEAVY));
         Self { chain, filters: Mutex::default(), heavy, max_proof_changes }
     }
 

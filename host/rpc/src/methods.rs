@@ -75,10 +75,14 @@ impl<C: Chain> Methods<C> {
         R: Serialize + Clone + Send + 'static,
     {
         self.0.register_async_method(name, move |params, api, _| async move {
-            let permit = api.heavy.acquire().await;
-            let _permit = permit.expect("the semaphore is never closed");
+            let permit = api.heavy.clone().acquire_owned().await;
+            let permit = permit.expect("the semaphore is never closed");
             let shared = api.clone();
-            let run = move || method(&shared, &mut Arguments(params.sequence()));
+            let run = move || {
+                // Held by the work itself: who asked may hang up.
+                let _permit = permit;
+                method(&shared, &mut Arguments(params.sequence()))
+            };
             answer(tokio::task::spawn_blocking(run).await.unwrap_or(Err(RpcError::Cancelled)))
         })?;
         Ok(())

@@ -8,7 +8,7 @@ mod precompiles;
 mod transactions;
 pub mod world;
 
-use alloy_primitives::{Address, Bytes};
+use alloy_primitives::{Address, Bytes, U256};
 pub use measure::{Cost, MAX_STEPS, Measured, measure};
 use world::Block;
 
@@ -76,8 +76,12 @@ impl Case {
                 if let Some(extend) = extend {
                     extend(&mut block, gas);
                 }
+                let mut before = 0;
                 for gas_limit in transactions::split(gas) {
-                    block.call(gas_limit, input.clone());
+                    let count = U256::from(before / world::LEAST_COLD_GAS);
+                    let counter = || Bytes::from(count.to_be_bytes::<32>());
+                    block.call(gas_limit, if input.is_empty() { counter() } else { input.clone() });
+                    before += gas_limit;
                 }
                 block
             }

@@ -171,10 +171,11 @@ pub fn call(opcode: u8, target: Address, input: u64, output: u64) -> Code {
     code.push_address(target).ops(&[op::GAS, opcode, op::POP])
 }
 
-/// A counter on the stack that `use_it` finds on top, and leaves.
+/// A counter on the stack that `use_it` finds on top, and leaves. It goes on where the block's transaction before ended.
 fn counting(name: &str, start: u64, use_it: Code, body_gas: u64) -> Case {
     let body = use_it.push(1).op(op::ADD);
-    looping(name, Code::new().push(start), body, body_gas + 6)
+    let setup = Code::new().push(start).ops(&[op::PUSH0, op::CALLDATALOAD, op::ADD]);
+    looping(name, setup, body, body_gas + 6)
 }
 
 fn state() -> Vec<Case> {

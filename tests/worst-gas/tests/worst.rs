@@ -1,4 +1,4 @@
-//! The ten worst blocks of `cargo xtask bench worst-gas` stay provable. `cargo xtask soak` runs them full.
+//! The worst blocks of ten kinds in the table of `cargo xtask bench worst-gas` stay provable. `cargo xtask soak` runs them full.
 
 use annex_riscv::Program;
 use annex_worst_gas::{Case, MAX_STEPS, cases, measure};
