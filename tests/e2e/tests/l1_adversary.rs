@@ -283,7 +283,7 @@ fn blocks_that_break_a_rule(setup: &mut Setup, head: &Head, wallet: &Wallet) {
         (|block, _| block.timestamp += 3_600, "the timestamp is too far ahead"),
         (|block, _| block.timestamp = u64::MAX, "the timestamp is too far ahead"),
         (|block, _| block.forced = 1, "consumes forced items beyond the batch's"),
-        (|block, _| block.forced = u64::MAX, "consumes forced items beyond the batch's"),
+        (|block, _| block.forced = u64::MAX, "than a block has gas for"),
     ];
     for (change, why) in bad {
         let mut block = good(setup);
