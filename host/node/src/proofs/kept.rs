@@ -1,5 +1,5 @@
 //! Witnesses that are built as blocks are sealed or derived and kept until the blocks are settled: for whoever will have to
-//! prove a block when its state is long out of reach. Beside the executor and the sealer, which notice nothing of it.
+//! prove a block when its state is long out of reach. On a thread of its own, which shares the store's writer with the sealer.
 
 use super::{ExecutionWitness, ProofError, witness};
 use crate::node::NodeError;
