@@ -5,7 +5,7 @@ use alloy_primitives::B256;
 use crate::Machine;
 use crate::snapshot::{Reader, SnapshotError};
 use crate::state::{Host, Status};
-use crate::tree::{self, Node};
+use crate::tree::{self, Tree};
 
 /// What a commitment covers: `2^leaves` states, `2^stride` steps apart.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -175,40 +175,20 @@ impl Committer {
     }
 }
 
-/// A complete commitment: all nodes of its tree that are not mere repetition of the last state.
+/// A complete commitment.
 pub struct Commitment {
     shape: Shape,
-    /// From the leaves up. A level ends with the last node that covers a known leaf.
-    levels: Vec<Vec<Node>>,
-    /// By level: a subtree of nothing but the last state.
-    tail: Vec<Node>,
+    tree: Tree,
 }
 
 impl Commitment {
     fn new(shape: Shape, leaves: Vec<B256>) -> Self {
-        let mut level: Vec<Node> = leaves.into_iter().map(|leaf| leaf.0).collect();
-        let mut tail = *level.last().expect("a complete commitment has a leaf");
-        let mut levels = Vec::new();
-        let mut tails = Vec::new();
-        for _ in 0..shape.leaves {
-            let pair = |pair: &[Node]| tree::pair(&pair[0], pair.get(1).unwrap_or(&tail));
-            let mut above = Vec::with_capacity(level.len().div_ceil(2));
-            for group in level.chunks(2 * tree::GROUP) {
-                let pairs: Vec<_> = group.chunks(2).map(pair).collect();
-                above.extend(tree::hash_pairs(&pairs));
-            }
-            levels.push(std::mem::replace(&mut level, above));
-            tails.push(tail);
-            tail = tree::hash_pair(&tail, &tail);
-        }
-        levels.push(level);
-        tails.push(tail);
-        Self { shape, levels, tail: tails }
+        Self { shape, tree: Tree::new(shape.leaves, leaves) }
     }
 
     /// The root: what is claimed.
     pub fn root(&self) -> B256 {
-        B256::new(self.node(usize::from(self.shape.leaves), 0))
+        self.tree.root()
     }
 
     /// What it covers.
@@ -218,19 +198,18 @@ impl Commitment {
 
     /// Leaves before the last state repeats.
     pub fn known_leaves(&self) -> u64 {
-        self.levels[0].len() as u64
+        self.tree.known_leaves()
     }
 
     /// Leaf `index`; past the end of the run the last state. `None` beyond the commitment.
     pub fn leaf(&self, index: u64) -> Option<B256> {
-        (index < self.shape.leaves()).then(|| B256::new(self.node(0, index)))
+        self.tree.node(0, index)
     }
 
     /// The siblings of leaf `index` from the leaf's up. `None` beyond the commitment.
     pub fn path(&self, index: u64) -> Option<Vec<B256>> {
-        let levels = 0..usize::from(self.shape.leaves);
-        let sibling = |level| B256::new(self.node(level, index >> level ^ 1));
-        (index < self.shape.leaves()).then(|| levels.map(sibling).collect())
+        let sibling = |level| self.tree.node(level, index >> level ^ 1);
+        (index < self.shape.leaves()).then(|| (0..self.shape.leaves).map_while(sibling).collect())
     }
 
     /// The root that a leaf and its path make.
@@ -238,9 +217,8 @@ impl Commitment {
         B256::new(tree::root_of(leaf.0, index, path.iter().map(|node| node.0)))
     }
 
-    /// Node `index` of a level from the left: level 0 are the leaves.
-    fn node(&self, level: usize, index: u64) -> Node {
-        // No level has more nodes than memory has room for.
-        *self.levels[level].get(index as usize).unwrap_or(&self.tail[level])
+    /// All its nodes.
+    pub fn into_tree(self) -> Tree {
+        self.tree
     }
 }

@@ -21,6 +21,7 @@ pub use machine::Machine;
 pub use proof::{ProofError, StepProof, verify_step};
 pub use snapshot::SnapshotError;
 pub use state::{Host, PreimageKind, Status, Trap};
+pub use tree::Tree;
 
 #[cfg(test)]
 mod tests;

@@ -6,7 +6,7 @@ use crate::elf::Program;
 use crate::execute::{Flow, Registers, execute};
 use crate::instruction::{Instruction, op};
 use crate::memory::{Memory, PAGE, SEGMENT, SEGMENT_BITS, SEGMENTS, nothing, zeroes};
-use crate::state::{Halt, Host, State, Status, Trap};
+use crate::state::{Halt, Host, State, Status, Trap, WORDS};
 
 /// Instructions of a segment.
 const SLOTS: usize = SEGMENT / 4;
@@ -213,6 +213,12 @@ impl Machine {
     /// The Merkle root of memory. Costs hashing of what changed since it was last asked for.
     pub fn memory_root(&mut self) -> B256 {
         B256::new(self.memory.root())
+    }
+
+    /// The twelve words that [`Machine::state_hash`] hashes (spec/machine.md, "State").
+    pub fn state_words(&mut self) -> [u8; WORDS] {
+        let root = self.memory_root();
+        self.state.words(root)
     }
 
     /// The state hash. Costs hashing of what changed since it was last asked for.

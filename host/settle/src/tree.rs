@@ -1,0 +1,103 @@
+//! The tree of a commitment.
+
+use alloy_primitives::{B256, keccak256};
+use std::sync::Arc;
+
+/// A tree of spec/settlement.md, cheap to clone. A forged one shares the true one's nodes.
+#[derive(Clone, Debug)]
+pub struct Tree {
+    base: Arc<annex_riscv::Tree>,
+    patch: Option<Patch>,
+}
+
+/// Leaves `from..to` are all `leaf`.
+#[derive(Clone, Debug)]
+struct Patch {
+    from: u64,
+    to: u64,
+    /// By height: a subtree of nothing but the leaf.
+    uniform: Arc<[B256]>,
+}
+
+impl From<annex_riscv::Tree> for Tree {
+    fn from(base: annex_riscv::Tree) -> Self {
+        Self { base: Arc::new(base), patch: None }
+    }
+}
+
+impl Tree {
+    /// The leaves from the left; the last one repeats.
+    ///
+    /// # Panics
+    ///
+    /// As [`annex_riscv::Tree::new`]: without leaves or with too many.
+    pub fn new(height: u8, leaves: Vec<B256>) -> Self {
+        annex_riscv::Tree::new(height, leaves).into()
+    }
+
+    /// The tree with leaves `from..to` replaced. Replaces an earlier patch.
+    pub(crate) fn patched(&self, from: u64, to: u64, leaf: B256) -> Self {
+        let above = |node: &B256| Some(pair(*node, *node));
+        let uniform = std::iter::successors(Some(leaf), above);
+        let uniform = uniform.take(usize::from(self.height()) + 1).collect();
+        Self { base: self.base.clone(), patch: Some(Patch { from, to, uniform }) }
+    }
+
+    /// Binary logarithm of the number of leaves.
+    pub fn height(&self) -> u8 {
+        self.base.height()
+    }
+
+    pub fn leaves(&self) -> u64 {
+        1 << self.height()
+    }
+
+    /// Leaves before the last one repeats, a forgery aside.
+    pub fn known_leaves(&self) -> u64 {
+        self.base.known_leaves()
+    }
+
+    /// Node `index`, from the left, of those over `2^height` leaves; `None` beyond the tree.
+    pub fn node(&self, height: u8, index: u64) -> Option<B256> {
+        let base = self.base.node(height, index)?;
+        let Some(patch) = &self.patch else { return Some(base) };
+        let (first, next) = (index << height, (index + 1) << height);
+        if next <= patch.from || patch.to <= first {
+            Some(base)
+        } else if patch.from <= first && next <= patch.to {
+            Some(patch.uniform[usize::from(height)])
+        } else {
+            // On the border: two such nodes a level.
+            let below = height.checked_sub(1)?;
+            Some(pair(self.node(below, 2 * index)?, self.node(below, 2 * index + 1)?))
+        }
+    }
+
+    pub fn root(&self) -> B256 {
+        self.node(self.height(), 0).expect("every tree has a root")
+    }
+
+    pub fn leaf(&self, index: u64) -> Option<B256> {
+        self.node(0, index)
+    }
+
+    pub fn last(&self) -> B256 {
+        self.node(0, self.leaves() - 1).expect("every tree has a last leaf")
+    }
+
+    /// The siblings of leaf `index` from the leaf's up; `None` beyond the tree.
+    pub fn path(&self, index: u64) -> Option<Vec<B256>> {
+        (0..self.height()).map(|height| self.node(height, index >> height ^ 1)).collect()
+    }
+
+    /// The children of the node over `2^height` leaves whose first one is `index`.
+    pub fn children(&self, height: u8, index: u64) -> Option<(B256, B256)> {
+        let below = height.checked_sub(1)?;
+        let left = index.checked_shr(below.into())?;
+        Some((self.node(below, left)?, self.node(below, left + 1)?))
+    }
+}
+
+fn pair(left: B256, right: B256) -> B256 {
+    keccak256([left, right].concat())
+}
