@@ -208,24 +208,3 @@ fn impossible_shapes() {
     assert_eq!(Shape::new(20, 20), Ok(Shape::RUN));
     assert_eq!(Shape::new(0, 20), Ok(Shape::STRIDE));
 }
-
-#[test]
-fn leaves_of_any_origin_make_the_tree_that_repeats_the_last() {
-    for (height, count) in [(0, 1), (1, 1), (1, 2), (4, 5), (4, 16), (5, 1)] {
-        let leaves: Vec<B256> = (0..count).map(|i: u64| keccak256(i.to_be_bytes())).collect();
-        let commitment = Commitment::from_leaves(height, leaves.clone()).expect("they fit");
-        let mut padded = leaves.clone();
-        padded.resize(1 << height, leaves[leaves.len() - 1]);
-        for (index, leaf) in padded.iter().enumerate() {
-            let path = commitment.path(index as u64).expect("within");
-            assert_eq!(path.len(), usize::from(height));
-            assert_eq!(Commitment::root_of(*leaf, index as u64, &path), commitment.root());
-            assert_eq!(commitment.leaf(index as u64), Some(*leaf));
-        }
-        assert_eq!(commitment.leaf(1 << height), None);
-    }
-    assert!(Commitment::from_leaves(1, vec![B256::ZERO; 3]).is_none());
-    assert!(Commitment::from_leaves(1, Vec::new()).is_none());
-    // As high as settlement's, of few leaves.
-    assert!(Commitment::from_leaves(26, vec![B256::ZERO; 3]).is_some());
-}
