@@ -18,6 +18,8 @@ const LIBRARY: &str = "lib/rustlib/src/rust/library/Cargo.lock";
 const TARGET: &str = "riscv64im-annex-zkvm-elf";
 /// The program that nodes embed and L1 commits to, and beside it its hash.
 const COMMITTED: &str = "apps/guest/annex-guest.elf";
+/// The program of `--faulty`, as zstd of what it differs from the committed one in.
+const FAULTY: &str = "apps/guest/annex-guest-faulty.elf.zst";
 pub const INSTALL: &str = "apt-get install --no-install-recommends rustc-web rust-web-src lld";
 
 /// What the build lacks on this machine, in words.
@@ -65,6 +67,7 @@ pub fn run(write: bool) -> Result {
         let path = hash_file(&committed);
         let line = format!("{}  annex-guest.elf\n", sha256(&committed)?);
         std::fs::write(&path, line).map_err(|source| Error::File { path, source })?;
+        write_faulty(&committed)?;
     }
     check_hash(&committed)?;
     let (built, stands) = (sha256(&program)?, sha256(&committed)?);
@@ -78,8 +81,19 @@ pub fn run(write: bool) -> Result {
 }
 
 /// Builds a program that fails on demand.
-pub fn faulty() -> Result {
-    build(&["--features", "faulty"]).map(|_| ())
+pub fn faulty() -> Result<PathBuf> {
+    build(&["--features", "faulty"])
+}
+
+/// Commits to the program that fails on demand: tests run it where it cannot be built.
+fn write_faulty(committed: &Path) -> Result {
+    let mut zstd = Command::new("zstd");
+    zstd.args(["--ultra", "-22", "--quiet", "--force", "--patch-from"])
+        .arg(committed)
+        .arg(faulty()?)
+        .arg("-o")
+        .arg(root().join(FAULTY));
+    process::run(&mut zstd)
 }
 
 /// Shows and returns the path of the built program.

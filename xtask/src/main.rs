@@ -124,7 +124,7 @@ fn main() -> ExitCode {
         Command::Deps { write } => deps::run(write),
         Command::Bench(options) => bench::run(&options),
         Command::Doctor => doctor::run(),
-        Command::Guest { faulty: true, .. } => guest::faulty(),
+        Command::Guest { faulty: true, .. } => guest::faulty().map(|_| ()),
         Command::Guest { write, .. } => guest::run(write),
     };
     match result {

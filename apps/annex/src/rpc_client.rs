@@ -1,11 +1,21 @@
 //! A plain JSON-RPC client over HTTP: the commands below speak to any Ethereum node.
 
 use serde_json::{Value, json};
+use std::time::Duration;
+
+/// Bytes of the longest answer that is read: as long as a node's may be (spec/rpc.md, "Limits").
+const MAX_ANSWER: usize = 64 << 20;
+/// A node that builds a witness may be silent for a while.
+const MAX_SILENCE: Duration = Duration::from_secs(300);
 
 #[derive(Debug, thiserror::Error)]
 pub enum RpcError {
     #[error("no answer from {url}: {source}; is the node running there?")]
     Http { url: String, source: reqwest::Error },
+    #[error("{url} sends more than {limit} bytes in one answer")]
+    TooLong { url: String, limit: usize },
+    #[error("{url} answers with something else than JSON: {source}")]
+    Json { url: String, source: serde_json::Error },
     #[error("{method}: {message} (code {code})")]
     Call { method: String, code: i64, message: String },
     #[error("{method}: the answer has no {field}")]
@@ -22,7 +32,7 @@ impl RpcClient {
     /// Each client keeps its own connection.
     pub fn new(url: &str) -> Self {
         let http = annex_l1::http_client_with(|builder| {
-            builder.tcp_nodelay(true).pool_max_idle_per_host(1)
+            builder.tcp_nodelay(true).pool_max_idle_per_host(1).read_timeout(MAX_SILENCE)
         });
         Self { http: http.expect("nothing in this configuration can fail"), url: url.to_owned() }
     }
@@ -56,9 +66,17 @@ impl RpcClient {
     }
 
     async fn post(&self, body: &Value) -> Result<Value, RpcError> {
-        let http = |source| RpcError::Http { url: self.url.clone(), source };
-        let answer = self.http.post(&self.url).json(body).send().await.map_err(http)?;
-        answer.json().await.map_err(http)
+        let url = || self.url.clone();
+        let http = |source| RpcError::Http { url: url(), source };
+        let mut answer = self.http.post(&self.url).json(body).send().await.map_err(http)?;
+        let mut bytes = Vec::new();
+        while let Some(chunk) = answer.chunk().await.map_err(http)? {
+            if bytes.len() + chunk.len() > MAX_ANSWER {
+                return Err(RpcError::TooLong { url: url(), limit: MAX_ANSWER });
+            }
+            bytes.extend_from_slice(&chunk);
+        }
+        serde_json::from_slice(&bytes).map_err(|source| RpcError::Json { url: url(), source })
     }
 }
 

@@ -9,10 +9,11 @@ use alloy_sol_types::SolValue;
 use annex_claim::Kind;
 use annex_l1::{Deployment, DeploymentFileError, L1Client, L1Error, contracts::Inbox};
 use annex_node::verify::{
-    Claim, CommitError, MachineRun, PartError, ServedBlock, Step, VerifyError, check_records,
-    claim, commit, decode_block, disassemble, prove, replay, run as run_machine, take,
+    Claim, CommitError, MAX_STEPS, MachineRun, PartError, ServedBlock, Step, VerifyError,
+    WitnessPages, check_records, claim, commit, decode_block, disassemble, prove, replay,
+    run as run_machine, take,
 };
-use annex_node::{ClaimStart, ExecutionWitness, RecordJson};
+use annex_node::{ClaimStart, ExecutionWitness, RecordJson, WitnessPage};
 use annex_riscv::{ElfError, Program, Shape, ShapeError};
 use annex_types::{BatchData, ExtraData, Record, RecordPayload};
 use clap::Args;
@@ -28,6 +29,8 @@ const GUEST: &[u8] =
 const PAGE: u64 = 256;
 /// Records that a node may make us read; a walk over more would not fit a proof's time either (spec/claim.md).
 const MAX_RECORDS: u64 = 1 << 22;
+/// Bytes of their payloads, of which a step reads a batch's data from the last one alone.
+const MAX_PAYLOADS: usize = 1 << 30;
 
 #[derive(Debug, Args)]
 #[command(
@@ -101,6 +104,8 @@ pub enum VerifyCliError {
     L1(#[from] L1Error),
     #[error("{0} is no block number, and not latest, safe or finalized")]
     Block(String),
+    #[error("records {first} to {last} have more than {MAX_PAYLOADS} bytes of payload")]
+    Payloads { first: u64, last: u64 },
     #[error("the node has no block {0}")]
     UnknownBlock(String),
     #[error(transparent)]
@@ -151,9 +156,9 @@ pub async fn run(args: VerifyArgs) -> Result<()> {
         grouped(block.header.gas_used)
     );
     let bar = spinner("the node builds the witness");
-    let witness = fetcher.get("debug_executionWitness", json!([U64::from(number)])).await;
+    let witness = fetcher.witness(number).await;
     bar.finish_and_clear();
-    let witness: ExecutionWitness = witness?;
+    let witness = witness?;
     print_witness(&witness);
     if number > safe {
         if args.step.is_some() || args.commit {
@@ -276,6 +281,40 @@ impl Fetcher {
         number.ok_or_else(|| VerifyCliError::UnknownBlock(tag.to_owned()))
     }
 
+    async fn witness(&self, number: u64) -> Result<ExecutionWitness> {
+        let mut pages = WitnessPages::default();
+        loop {
+            let from = json!([U64::from(number), U64::from(pages.next())]);
+            let page: WitnessPage = self.get("annex_executionWitness", from).await?;
+            if pages.add(page)? {
+                return Ok(pages.finish());
+            }
+        }
+    }
+
+    /// The records of a step, each page checked before the next one is asked for: they follow each other, and are L1's.
+    async fn records(&self, first: u64, last: u64, mut previous: B256) -> Result<Vec<Record>> {
+        if last.checked_sub(first).is_none_or(|behind| behind > MAX_RECORDS) {
+            return Err(VerifyError::Records { from: first, to: last }.into());
+        }
+        let (mut records, mut payloads) = (Vec::new(), 0);
+        for page in (first..=last).step_by(PAGE as usize) {
+            let count = PAGE.min(last + 1 - page);
+            let served = self.record_page(page, count).await?;
+            payloads += served.iter().map(|record| record.payload.len()).sum::<usize>();
+            if payloads > MAX_PAYLOADS {
+                return Err(VerifyCliError::Payloads { first, last });
+            }
+            let checked = check_records(&served, page, previous)?;
+            let newest = checked.last().filter(|_| checked.len() as u64 == count);
+            let newest = newest.ok_or(VerifyError::Records { from: page, to: page + count - 1 })?;
+            self.check_accumulator(newest).await?;
+            previous = newest.accumulator;
+            records.extend(checked);
+        }
+        Ok(records)
+    }
+
     async fn record_page(&self, first: u64, count: u64) -> Result<Vec<RecordJson>> {
         self.get("annex_records", json!([U64::from(first), U64::from(count)])).await
     }
@@ -297,16 +336,8 @@ impl Fetcher {
         let number = block.header.number;
         let start: ClaimStart = self.get("annex_claimInput", json!([U64::from(number)])).await?;
         let (first, last): (u64, u64) = (start.first_record.to(), start.record.to());
-        if last.checked_sub(first).is_none_or(|behind| behind > MAX_RECORDS) {
-            return Err(VerifyError::Records { from: first, to: last }.into());
-        }
-        let mut served = Vec::new();
-        for page in (first..=last).step_by(PAGE as usize) {
-            served.extend(self.record_page(page, PAGE.min(last + 1 - page)).await?);
-        }
-        let records = check_records(&served, first, start.previous)?;
+        let records = self.records(first, last, start.previous).await?;
         let record = records.last().ok_or(VerifyError::Records { from: first, to: last })?;
-        self.check_accumulator(record).await?;
         let blobs = self.blobs(number, record).await?;
         let index: u64 = start.index.to();
         let part = if index == u64::MAX {
@@ -356,7 +387,8 @@ async fn beside<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) ->
 async fn in_machine(program: Program, claim: Claim) -> Result<MachineRun> {
     let bar = spinner("the machine boots");
     let shown = bar.clone();
-    let done = beside(move || run_machine(&program, &claim, |steps| show_steps(&shown, steps)));
+    let done =
+        beside(move || run_machine(&program, &claim, MAX_STEPS, |steps| show_steps(&shown, steps)));
     let done = done.await?;
     bar.finish_and_clear();
     Ok(done?)

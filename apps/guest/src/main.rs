@@ -25,9 +25,14 @@ fn fault_on_demand(transition: &annex_claim::Transition) {
     use alloy_primitives::{Address, address};
     const PANICS: Address = address!("00000000000000000000000000000000000fa117");
     const LOOPS: Address = address!("000000000000000000000000000000000000100b");
+    const HOARDS: Address = address!("00000000000000000000000000000000000f00d5");
     if let annex_claim::Transition::Applied { block, .. } = transition {
         assert_ne!(block.header.beneficiary, PANICS, "as the test wants it");
         while block.header.beneficiary == LOOPS {}
+        let mut hoard = Vec::new();
+        while block.header.beneficiary == HOARDS {
+            hoard.push(core::hint::black_box(vec![0_u8; 1 << 24]));
+        }
     }
 }
 

@@ -22,7 +22,7 @@ pub use annex_store::Durability;
 pub use config::{HISTORY, LeaderKeys, NodeConfig, Role};
 pub use dev::{Dev, DevConfig, DevError};
 pub use node::{Node, NodeError, genesis};
-pub use proofs::{ClaimStart, ExecutionWitness, RecordJson};
+pub use proofs::{ClaimStart, ExecutionWitness, RecordJson, WitnessPage};
 pub use status::{Stage, TransactionStatus};
 
 #[cfg(test)]

@@ -6,8 +6,10 @@
 //! (`cargo bench -p annex-store --bench witness`).
 
 mod kept;
+mod pages;
 
 pub(crate) use kept::Keeper;
+pub use pages::WitnessPage;
 
 use crate::{chain::L2, progress};
 use alloy_consensus::{Block, BlockBody};
@@ -34,7 +36,7 @@ use jsonrpsee::{
 };
 use serde::{Deserialize, Serialize};
 use std::{cell::RefCell, collections::BTreeSet, sync::Arc};
-use tokio::sync::Semaphore;
+use tokio::sync::Mutex;
 
 /// Records of one answer.
 const MAX_RECORDS: u64 = 256;
@@ -43,6 +45,8 @@ pub(crate) const WITNESS_CHANGES: usize = 32;
 const SERVER_ERROR: i32 = -32000;
 /// EIP-1474.
 const LIMIT_EXCEEDED: i32 = -32005;
+/// jsonrpsee's code for an answer that is too large.
+const ANSWER_TOO_LARGE: i32 = -32008;
 
 /// `debug_executionWitness`, in the shape of other clients.
 #[derive(
@@ -148,6 +152,12 @@ pub(crate) enum ProofError {
         "block {block} is too old for a witness: more than {limit} changes of accounts and slots since; ask a node with a greater --max-proof-changes"
     )]
     TooOld { block: u64, limit: usize },
+    #[error(
+        "the witness of block {0} is larger than an answer may be; annex_executionWitness serves it in pages"
+    )]
+    TooLarge(u64),
+    #[error("the witness has no entry {0}")]
+    NoEntry(u64),
     #[error("at most {MAX_RECORDS} records at a time")]
     TooManyRecords,
     /// Its origin or forced items were replaced by a reorganisation that is being followed.
@@ -174,7 +184,8 @@ impl From<ProofError> for ErrorObjectOwned {
     fn from(error: ProofError) -> Self {
         let message = error.to_string();
         let code = match error {
-            ProofError::TooManyRecords => INVALID_PARAMS_CODE,
+            ProofError::TooManyRecords | ProofError::NoEntry(_) => INVALID_PARAMS_CODE,
+            ProofError::TooLarge(_) => ANSWER_TOO_LARGE,
             ProofError::TooOld { .. } => LIMIT_EXCEEDED,
             ProofError::UnknownBlock
             | ProofError::Genesis
@@ -193,17 +204,20 @@ impl From<ProofError> for ErrorObjectOwned {
     }
 }
 
+/// A block's hash, and the witness of that block whose pages somebody is reading. Whoever builds one holds the lock: it takes
+/// memory by what changed since.
+type Reading = Option<(B256, ExecutionWitness)>;
+
 struct Context {
     l2: Arc<L2>,
-    /// Building a witness takes memory by what changed since.
-    building: Arc<Semaphore>,
+    reading: Arc<Mutex<Reading>>,
     max_changes: usize,
 }
 
 /// A witness is refused of a block since which more than `max_changes` accounts and slots changed.
 pub(crate) fn module(l2: &Arc<L2>, max_changes: usize) -> RpcModule<impl Send + Sync + 'static> {
-    let building = Arc::new(Semaphore::new(1));
-    let mut module = RpcModule::new(Context { l2: l2.clone(), building, max_changes });
+    let reading = Arc::default();
+    let mut module = RpcModule::new(Context { l2: l2.clone(), reading, max_changes });
     register(&mut module).expect("the names below are distinct");
     module
 }
@@ -220,6 +234,10 @@ fn register(module: &mut RpcModule<Context>) -> Result<(), RegisterMethodError> 
             execution_witness(&context, hash.into()).await
         },
     )?;
+    module.register_async_method("annex_executionWitness", |params, context, _| async move {
+        let (id, from): (BlockId, Option<U64>) = params.parse()?;
+        witness_page(&context, id, from.unwrap_or_default().to()).await
+    })?;
     module.register_method("debug_getRawBlock", |params, context, _| {
         let id: BlockId = params.one()?;
         let snapshot = context.l2.store.snapshot().map_err(ProofError::from)?;
@@ -260,19 +278,54 @@ async fn execution_witness(
     context: &Context,
     id: BlockId,
 ) -> Result<ExecutionWitness, ErrorObjectOwned> {
-    let permit = context.building.clone().acquire_owned().await;
-    let permit = permit.expect("the semaphore is never closed");
+    with_witness(context, id, |number, witness| {
+        if pages::json_bytes(&witness) <= pages::ANSWER_BYTES {
+            Ok((witness, None))
+        } else {
+            Err(ProofError::TooLarge(number))
+        }
+    })
+    .await
+}
+
+async fn witness_page(
+    context: &Context,
+    id: BlockId,
+    from: u64,
+) -> Result<WitnessPage, ErrorObjectOwned> {
+    with_witness(context, id, move |_, witness| {
+        let page = pages::page(&witness, from, pages::PAGE_BYTES)?;
+        let goes_on = page.next.is_some();
+        Ok((page, goes_on.then_some(witness)))
+    })
+    .await
+}
+
+/// Hands a block's number and witness to `answer`, and keeps what it gives back for the next one who asks.
+async fn with_witness<T: Send + 'static>(
+    context: &Context,
+    id: BlockId,
+    answer: impl FnOnce(u64, ExecutionWitness) -> Result<(T, Option<ExecutionWitness>), ProofError>
+    + Send
+    + 'static,
+) -> Result<T, ErrorObjectOwned> {
+    // Held by the work itself: who asked may hang up.
+    let mut reading = context.reading.clone().lock_owned().await;
     let (l2, max_changes) = (context.l2.clone(), context.max_changes);
     let build = move || {
-        // Held by the work itself: who asked may hang up.
-        let _permit = permit;
         let snapshot = l2.store.snapshot()?;
         let number = number(&l2, &snapshot, id)?;
         let (_, hash) = snapshot.header(number)?.ok_or(ProofError::UnknownBlock)?;
-        match kept::kept(&snapshot, number, hash)? {
-            Some(kept) => Ok(kept),
-            None => witness(&l2.config, &snapshot, number, max_changes),
-        }
+        let witness = match reading.take() {
+            Some((of, witness)) if of == hash => witness,
+            _ => match kept::kept(&snapshot, number, hash)? {
+                Some(kept) => kept,
+                None => witness(&l2.config, &snapshot, number, max_changes)?,
+            },
+        };
+        let (answer, kept) = answer(number, witness)?;
+        *reading = kept.map(|witness| (hash, witness));
+        Ok(answer)
     };
     let built = tokio::task::spawn_blocking(build).await;
     Ok(built.unwrap_or(Err(ProofError::Cancelled))?)

@@ -4,12 +4,14 @@
 
 mod assembly;
 mod machine;
+mod pages;
 
 pub use assembly::disassemble;
 pub use machine::{
-    CommitError, MachineRun, Part, PartError, Preimage, ProvedStep, Step, commit, load_part, prove,
-    run,
+    CommitError, MAX_STEPS, MachineRun, Part, PartError, Preimage, ProvedStep, Step, commit,
+    load_part, prove, run,
 };
+pub use pages::{MAX_WITNESS, WitnessPages};
 
 use crate::{ClaimStart, ExecutionWitness, RecordJson};
 use alloy_consensus::{Block, Sealable};
@@ -56,6 +58,12 @@ pub enum VerifyError {
     Origin { record: u64, accumulator: B256 },
     #[error("header {expected} is missing; the node sent header {sent} for the block's parent")]
     Head { expected: B256, sent: B256 },
+    #[error(
+        "a page of the witness has {entries} entries from {from} on and names {next} as the next"
+    )]
+    Page { from: u64, entries: u64, next: u64 },
+    #[error("the witness has more than {MAX_WITNESS} bytes, which no valid block reads")]
+    WitnessTooLarge,
     #[error("the parent's header is not RLP of a header: {0}")]
     Header(alloy_rlp::Error),
     #[error("{what} {hash} is missing{strays}")]

@@ -67,6 +67,8 @@ pub(crate) struct Chain {
     pub config: ChainConfig,
     pub store: Store,
     pub rng: SmallRng,
+    /// Of the blocks that come.
+    pub beneficiary: Address,
     /// The newest record.
     pub record: Record,
     forced: u64,
@@ -87,7 +89,9 @@ impl Chain {
         let record = Record::new(0, B256::ZERO, RecordEnv::default(), payload);
         let rng = SmallRng::seed_from_u64(seed);
         let (forced, posted, blobs) = (0, 0, BTreeMap::new());
-        let mut chain = Self { _dir: dir, config, store, rng, record, forced, posted, blobs };
+        let beneficiary = Address::repeat_byte(0xcc);
+        let mut chain =
+            Self { _dir: dir, config, store, rng, beneficiary, record, forced, posted, blobs };
         chain.commit(&genesis);
         let first = chain.record.clone();
         chain.keep(first);
@@ -205,7 +209,7 @@ impl Chain {
         let before = if elapsed == 0 { parent.extra.blocks_in_second } else { 0 };
         let attributes = BlockAttributes {
             timestamp: parent.timestamp + elapsed,
-            beneficiary: Address::repeat_byte(0xcc),
+            beneficiary: self.beneficiary,
             origin: Origin { index, accumulator, env },
             blocks_in_second: before + 1,
         };
@@ -326,6 +330,40 @@ impl Chain {
             });
         }
     }
+}
+
+/// A chain whose newest block reads as many different contracts of 24 KiB; that block's number.
+pub(crate) fn code_chain(codes: usize) -> (Chain, u64) {
+    /// A constructor that leaves 24 KiB of zeros with its address in front.
+    const LARGE: &[u8] = &[0x30, 0x60, 0, 0x52, 0x61, 0x60, 0, 0x60, 0, 0xf3];
+    /// Calls every address of its calldata.
+    const CALL_ALL: &[u8] = &[
+        0x5f, 0x5b, 0x5f, 0x5f, 0x5f, 0x5f, 0x84, 0x35, 0x5a, 0xfa, 0x50, 0x60, 0x20, 0x01, 0x80,
+        0x36, 0x11, 0x60, 0x01, 0x57, 0,
+    ];
+    /// Six of them fill a block.
+    const GAS: u64 = 4_990_000;
+    let mut chain = Chain::new(codes as u64);
+    (0..USERS).for_each(|user| chain.mint(user));
+    let mut caller = Address::ZERO;
+    chain.block(1, |_, _, user, nonce| {
+        caller = signer(user).address().create(nonce);
+        signed(user, transfer(nonce, TxKind::Create, 0, deploying(CALL_ALL)))
+    });
+    let mut made = Vec::new();
+    while made.len() < codes {
+        chain.block(6.min(codes - made.len()), |_, _, user, nonce| {
+            made.push(signer(user).address().create(nonce));
+            let create = transfer(nonce, TxKind::Create, 0, Bytes::from_static(LARGE));
+            signed(user, TxEip1559 { gas_limit: GAS, ..create })
+        });
+    }
+    let all: Vec<u8> = made.iter().flat_map(|address| address.into_word().0).collect();
+    let block = chain.block(1, |_, _, user, nonce| {
+        let call = transfer(nonce, TxKind::Call(caller), 0, all.clone().into());
+        signed(user, TxEip1559 { gas_limit: 16_000_000, ..call })
+    });
+    (chain, block.header.number)
 }
 
 /// Random blocks over everything that makes witnesses differ; the last ones are in no batch.

@@ -15,7 +15,7 @@ use std::{
 };
 
 /// Instructions after which nobody waits any longer (spec/claim.md, "Output").
-const MAX_STEPS: u64 = 1 << 40;
+pub const MAX_STEPS: u64 = 1 << 40;
 /// Instructions between two reports of progress.
 const SLICE: u64 = 1 << 24;
 /// Bytes of what the program prints that are kept.
@@ -102,17 +102,19 @@ pub struct MachineRun {
     pub printed: String,
 }
 
-/// Runs the step to its end. `progress` is told the instructions so far.
+/// Runs the step to its end, or for `max_steps` instructions ([`MAX_STEPS`] is the rule). `progress` is told the instructions
+/// so far.
 pub fn run(
     program: &Program,
     claim: &Claim,
+    max_steps: u64,
     mut progress: impl FnMut(u64),
 ) -> Result<MachineRun, VerifyError> {
     let mut source = Source::new(&claim.preimages);
     let begin = Instant::now();
     let mut machine = Machine::boot(program, claim.input.hash());
-    while machine.status() == Status::Running && machine.steps() < MAX_STEPS {
-        machine.run(&mut source, SLICE).map_err(refused)?;
+    while machine.status() == Status::Running && machine.steps() < max_steps {
+        machine.run(&mut source, SLICE.min(max_steps - machine.steps())).map_err(refused)?;
         progress(machine.steps());
     }
     let time = begin.elapsed();

@@ -4,9 +4,16 @@ use crate::proofs::{
     tests::{Chain, random_chain},
     witness,
 };
-use alloy_primitives::U64;
+use alloy_primitives::{Address, U64, U256, address};
+use annex_riscv::Program;
 use annex_store::Snapshot;
 use rand::Rng;
+use std::io::Read;
+
+/// Beneficiaries on whose blocks the faulty guest fails (apps/guest, feature `faulty`).
+const PANICS: Address = address!("00000000000000000000000000000000000fa117");
+const LOOPS: Address = address!("000000000000000000000000000000000000100b");
+const HOARDS: Address = address!("00000000000000000000000000000000000f00d5");
 
 /// What a node serves of a block.
 struct Served {
@@ -33,13 +40,18 @@ fn serve(chain: &Chain, snapshot: &Snapshot, number: u64) -> Served {
 /// The leaf after the block's step.
 fn verify(chain: &Chain, served: &Served) -> Result<Option<B256>, VerifyError> {
     let Served { block, witness, origin, step } = served;
-    let Some((start, list, blobs)) = step else {
+    if step.is_none() {
         return replay(&chain.config, block, witness, origin).map(|_| None);
-    };
-    let list = check_records(list, start.first_record.to(), start.previous)?;
-    let claim = claim(&chain.config, block, start, &list, blobs, witness)?;
-    let (taken, _) = take(&claim, block, witness)?;
+    }
+    let (taken, _) = take(&claim_of(chain, served)?, block, witness)?;
     Ok(Some(taken.leaf.hash()))
+}
+
+/// The step of a block that a batch carries.
+fn claim_of(chain: &Chain, served: &Served) -> Result<Claim, VerifyError> {
+    let (start, list, blobs) = served.step.as_ref().expect("a batch carries it");
+    let list = check_records(list, start.first_record.to(), start.previous)?;
+    claim(&chain.config, &served.block, start, &list, blobs, &served.witness)
 }
 
 #[test]
@@ -155,4 +167,61 @@ fn whatever_else_a_node_alters_is_named() {
     assert!(matches!(error, VerifyError::OtherBlock { .. }), "{error}");
     let other = decode_block(head - 1, &raw_block(&snapshot, head).unwrap()).unwrap_err();
     assert!(matches!(other, VerifyError::OtherNumber { .. }));
+}
+
+/// The program of `cargo xtask guest --faulty`, kept as what it differs from the committed one in.
+fn faulty_guest() -> Program {
+    let patch: &[u8] = include_bytes!("../../../../apps/guest/annex-guest-faulty.elf.zst");
+    let mut elf = Vec::new();
+    let mut decoder = zstd::Decoder::with_ref_prefix(patch, annex_claim::PROGRAM).unwrap();
+    decoder.read_to_end(&mut elf).expect("it is renewed with the guest: cargo xtask guest --write");
+    Program::from_elf(&elf).unwrap()
+}
+
+/// A block that no program fails on, then one for each way to fail, all on L1.
+#[test]
+fn a_program_that_panics_loops_or_runs_out_of_memory_gives_fault() {
+    let mut chain = random_chain(22);
+    for beneficiary in [Address::repeat_byte(0xcc), PANICS, LOOPS, HOARDS] {
+        chain.beneficiary = beneficiary;
+        chain.grow(1);
+    }
+    chain.post();
+    let (good, faulty) = (Program::from_elf(annex_claim::PROGRAM).unwrap(), faulty_guest());
+    let snapshot = chain.store.snapshot().unwrap();
+    let head = snapshot.head().unwrap().number;
+    for (number, what) in (head - 3..).zip(["nothing", "panics", "loops", "hoards"]) {
+        let served = serve(&chain, &snapshot, number);
+        let native = verify(&chain, &served).unwrap().expect("a leaf");
+        let claim = claim_of(&chain, &served).unwrap();
+        let right = run(&good, &claim, MAX_STEPS, |_| {}).unwrap();
+        assert!(right.succeeded && right.leaf == native, "{what}: {}", right.printed);
+
+        // Long enough for the others, and more than one report of progress.
+        let limit = right.steps + (1 << 25) + 12_345;
+        let mut told = Vec::new();
+        let wrong = run(&faulty, &claim, limit, |steps| told.push(steps)).unwrap();
+        println!("{what}: {} steps, printed {:?}", wrong.steps, wrong.printed);
+        assert!(told.is_sorted() && told.last() == Some(&wrong.steps));
+        if what == "nothing" {
+            assert!(wrong.succeeded && wrong.leaf == native, "{}", wrong.printed);
+            continue;
+        }
+        let ClaimInput { output_root, cursor, .. } = claim.input;
+        let place = [cursor.record, cursor.block, cursor.forced].map(U256::from);
+        let words = place.map(|word| B256::from(word.to_be_bytes()));
+        let leaf = keccak256([[output_root].as_slice(), &words].concat().concat());
+        let fault = keccak256([keccak256("annex.leaf.fault.v1"), leaf].concat());
+        assert!(!wrong.succeeded && wrong.leaf == fault && wrong.leaf != native, "{what}");
+        assert_eq!(wrong.steps == limit, what == "loops", "{what}");
+        let said = wrong.printed.as_str();
+        assert!(
+            match what {
+                "panics" => said.contains("as the test wants it"),
+                "hoards" => said.contains("memory allocation of 16777216 bytes failed"),
+                _ => said.is_empty(),
+            },
+            "{what}: {said}"
+        );
+    }
 }
