@@ -9,9 +9,10 @@ import {Alias} from "../lib/Alias.sol";
 import {IBridge} from "../lib/IBridge.sol";
 import {Predeploys} from "../lib/Predeploys.sol";
 
-/// @notice Carries ether and ERC-20 tokens of L1 to L2 through the Portal, with the OP Stack's ABI. It holds the tokens that
-///         back L2's.
-contract L1StandardBridge is ReentrancyGuardTransient {
+/// @notice Carries ether and ERC-20 tokens between L1 and L2 through the Portal, with the OP Stack's ABI. It holds the tokens
+///         that back L2's.
+/// @dev What cannot be paid out reverts, and with it the withdrawal, which may be tried again: nothing is lost.
+contract L1StandardBridge is IBridge, ReentrancyGuardTransient {
     using SafeERC20 for IERC20;
 
     /// @notice Gas on L2 for the bridge's own work, the return of what cannot be delivered included.
@@ -44,8 +45,44 @@ contract L1StandardBridge is ReentrancyGuardTransient {
         bytes extraData
     );
 
+    event ETHWithdrawalFinalized(address indexed from, address indexed to, uint256 amount, bytes extraData);
+    event ETHBridgeFinalized(address indexed from, address indexed to, uint256 amount, bytes extraData);
+    event ERC20WithdrawalFinalized(
+        address indexed l1Token,
+        address indexed l2Token,
+        address indexed from,
+        address to,
+        uint256 amount,
+        bytes extraData
+    );
+    event ERC20BridgeFinalized(
+        address indexed localToken,
+        address indexed remoteToken,
+        address indexed from,
+        address to,
+        uint256 amount,
+        bytes extraData
+    );
+
+    /// The call is not a withdrawal that the bridge on L2 sent.
+    error NotOtherBridge();
+    /// The ether sent is not the amount named.
+    error WrongValue();
+    /// The bridge and the Portal would strand what they are paid.
+    error BadRecipient();
+    /// The recipient refused the ether.
+    error PaymentFailed();
+    /// Fewer tokens than that were deposited for this pair.
+    error NotDeposited(uint256 amount);
     /// A contract's own address on L2 belongs to nobody: name a recipient with the `…To` function.
     error SenderIsContract();
+
+    modifier onlyOtherBridge() {
+        if (msg.sender != address(portal) || portal.l2Sender() != Predeploys.L2_STANDARD_BRIDGE) {
+            revert NotOtherBridge();
+        }
+        _;
+    }
 
     constructor(address payable portal_) {
         portal = Portal(portal_);
@@ -123,6 +160,39 @@ contract L1StandardBridge is ReentrancyGuardTransient {
         _bridgeERC20(localToken, remoteToken, to, amount, minGasLimit, extraData);
     }
 
+    /// @inheritdoc IBridge
+    function finalizeBridgeETH(address from, address to, uint256 amount, bytes calldata extraData)
+        external
+        payable
+        onlyOtherBridge
+    {
+        if (msg.value != amount) revert WrongValue();
+        _checkRecipient(to);
+        emit ETHWithdrawalFinalized(from, to, amount, extraData);
+        emit ETHBridgeFinalized(from, to, amount, extraData);
+        (bool ok,) = to.call{value: amount}("");
+        if (!ok) revert PaymentFailed();
+    }
+
+    /// @inheritdoc IBridge
+    function finalizeBridgeERC20(
+        address localToken,
+        address remoteToken,
+        address from,
+        address to,
+        uint256 amount,
+        bytes calldata extraData
+    ) external onlyOtherBridge nonReentrant {
+        _checkRecipient(to);
+        // Anybody can make an L2 token of any name, but only what was deposited for it comes out.
+        uint256 deposited = deposits[localToken][remoteToken];
+        if (amount > deposited) revert NotDeposited(deposited);
+        deposits[localToken][remoteToken] = deposited - amount;
+        emit ERC20WithdrawalFinalized(localToken, remoteToken, from, to, amount, extraData);
+        emit ERC20BridgeFinalized(localToken, remoteToken, from, to, amount, extraData);
+        IERC20(localToken).safeTransfer(to, amount);
+    }
+
     /// @notice The bridge on L2.
     function otherBridge() external pure returns (address) {
         return Predeploys.L2_STANDARD_BRIDGE;
@@ -167,6 +237,10 @@ contract L1StandardBridge is ReentrancyGuardTransient {
     function _deposit(uint256 value, uint32 minGasLimit, bytes memory message) private {
         uint64 gasLimit = portal.minimumGasLimit(uint64(message.length)) + FINALIZE_GAS + minGasLimit;
         portal.depositTransaction{value: value}(Predeploys.L2_STANDARD_BRIDGE, value, gasLimit, false, message);
+    }
+
+    function _checkRecipient(address to) private view {
+        if (to == address(this) || to == address(portal)) revert BadRecipient();
     }
 
     function _keyedSender() private view returns (address) {

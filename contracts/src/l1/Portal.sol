@@ -1,12 +1,17 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 pragma solidity 0.8.37;
 
+import {Claim} from "./Claim.sol";
+import {Claims} from "./Claims.sol";
 import {IInbox} from "./IInbox.sol";
 import {Metering} from "./Metering.sol";
 import {Alias} from "../lib/Alias.sol";
+import {Withdrawal, WithdrawalTransaction} from "../lib/Withdrawal.sol";
 
-/// @notice Takes deposits from L1 to L2 with the OP Stack's ABI and holds the ether that backs L2's. Whatever it accepts
-///         becomes a forced item of the Inbox, and every forced item executes or is included as failed with its mint kept.
+/// @notice Takes deposits from L1 to L2 and pays withdrawals from L2 to L1, with the OP Stack's ABI, and holds the ether that
+///         backs L2's. Whatever it accepts becomes a forced item of the Inbox, and every forced item executes or is included
+///         as failed with its mint kept. A withdrawal is paid once, when the claim it was proved against has settled
+///         (spec/settlement.md).
 contract Portal is Metering {
     /// @notice Semantic version; tools of the OP Stack read the major number.
     string public constant version = "3.0.0-annex";
@@ -17,25 +22,81 @@ contract Portal is Metering {
 
     uint256 private constant DEPOSIT_VERSION = 0;
     uint64 private constant RECEIVE_DEFAULT_GAS_LIMIT = 100_000;
+    /// `l2Sender` while no withdrawal is executed, as in the OP Stack.
+    address private constant NO_SENDER = 0x000000000000000000000000000000000000dEaD;
+    /// More than a call costs before its target runs: a new account (25,000), value (9,000), a cold account (2,600).
+    uint256 private constant CALL_GAS = 40_000;
 
     /// @notice The log that deposits go to.
     address public immutable inbox;
     /// @notice The chain that deposits go to.
     uint64 public immutable l2ChainId;
+    /// @notice What decides which outputs are final.
+    Claims public immutable claims;
+
+    /// @notice The parts of an output root (spec/block.md); `version` is zero.
+    struct OutputRootProof {
+        bytes32 version;
+        bytes32 stateRoot;
+        bytes32 messagePasserStorageRoot;
+        bytes32 latestBlockhash;
+    }
+
+    struct ProvenWithdrawal {
+        address disputeGameProxy;
+        uint64 timestamp;
+    }
+
+    /// @notice The claim that a withdrawal was proved against, and when, by who proved it.
+    mapping(bytes32 withdrawalHash => mapping(address proofSubmitter => ProvenWithdrawal)) public provenWithdrawals;
+    /// @notice Whether a withdrawal has been paid.
+    mapping(bytes32 withdrawalHash => bool) public finalizedWithdrawals;
+    /// @notice Who has proved a withdrawal, in order.
+    mapping(bytes32 withdrawalHash => address[]) public proofSubmitters;
+
+    /// @notice Hash of the withdrawal that is executed just now; zero if none is.
+    bytes32 public transient withdrawalInProgress;
+    address private transient _l2Sender;
 
     /// @param from Sender on L2, aliased if it is a contract on L1.
     /// @param opaqueData `mint(32) ‖ value(32) ‖ gasLimit(8) ‖ isCreation(1) ‖ data`.
     event TransactionDeposited(address indexed from, address indexed to, uint256 indexed version, bytes opaqueData);
 
+    event WithdrawalProven(bytes32 indexed withdrawalHash, address indexed from, address indexed to);
+    event WithdrawalProvenExtension1(bytes32 indexed withdrawalHash, address indexed proofSubmitter);
+    /// @param success Always true: a withdrawal whose call fails is not finalised.
+    event WithdrawalFinalized(bytes32 indexed withdrawalHash, bool success);
+
     /// A creation names a target.
     error BadTarget();
+    /// A FAULT has settled: what would be deposited could never come back.
+    error ChainFaulted();
     error DataTooLong(uint256 length);
     error GasLimitTooLow(uint64 minimum);
     error GasLimitTooHigh(uint64 maximum);
+    /// A withdrawal may not call the Portal or the Inbox, which takes forced items from the Portal.
+    error OptimismPortal_BadTarget();
+    /// The claim has been beaten.
+    error OptimismPortal_InvalidDisputeGame();
+    /// The claim has another output root.
+    error OptimismPortal_InvalidOutputRootProof();
+    /// L2 does not remember the withdrawal.
+    error OptimismPortal_InvalidMerkleProof();
+    error OptimismPortal_AlreadyFinalized();
+    /// `proofSubmitter` has not proved the withdrawal.
+    error OptimismPortal_Unproven();
+    /// The claim that the withdrawal was proved against has not settled, and cannot now.
+    error OptimismPortal_InvalidRootClaim();
+    error OptimismPortal_NoReentrancy();
+    /// The transaction has too little gas to give the withdrawal's call what it asked for.
+    error OptimismPortal_GasEstimation();
+    /// The withdrawal's call failed. It may be tried again.
+    error CallFailed(bytes reason);
 
-    constructor(address inbox_, uint64 l2ChainId_) {
+    constructor(address inbox_, uint64 l2ChainId_, Claims claims_) {
         inbox = inbox_;
         l2ChainId = l2ChainId_;
+        claims = claims_;
     }
 
     /// @notice Deposits ether sent without calldata to the sender's address on L2.
@@ -53,6 +114,7 @@ contract Portal is Metering {
         payable
     {
         uint256 initialGas = gasleft();
+        if (claims.faulted()) revert ChainFaulted();
         if (isCreation && to != address(0)) revert BadTarget();
         if (data.length > MAX_DATA) revert DataTooLong(data.length);
         uint64 minimum = minimumGasLimit(uint64(data.length));
@@ -67,8 +129,138 @@ contract Portal is Metering {
         _meter(gasLimit, initialGas);
     }
 
+    /// @notice Proves that L2 remembers a withdrawal in the state that a claim stands for. A later proof of the same sender
+    ///         takes the place of the former.
+    /// @param disputeGameIndex Number of the claim; it may wait for settlement still, but must not be beaten.
+    /// @param outputRootProof Parts of the claimed output root.
+    /// @param withdrawalProof Trie nodes from `messagePasserStorageRoot` to the withdrawal.
+    function proveWithdrawalTransaction(
+        WithdrawalTransaction memory tx_,
+        uint256 disputeGameIndex,
+        OutputRootProof calldata outputRootProof,
+        bytes[] memory withdrawalProof
+    ) external {
+        _checkTarget(tx_.target);
+        bytes32 hash = Withdrawal.hash(tx_);
+        if (finalizedWithdrawals[hash]) revert OptimismPortal_AlreadyFinalized();
+        Claims.ClaimView memory claim = claims.claim(disputeGameIndex);
+        if (claim.status == Claims.ClaimStatus.Beaten) revert OptimismPortal_InvalidDisputeGame();
+        if (keccak256(abi.encode(outputRootProof)) != claim.outputRoot) revert OptimismPortal_InvalidOutputRootProof();
+        if (!Withdrawal.isSent(hash, outputRootProof.messagePasserStorageRoot, withdrawalProof)) {
+            revert OptimismPortal_InvalidMerkleProof();
+        }
+
+        provenWithdrawals[hash][msg.sender] = ProvenWithdrawal(claim.game, uint64(block.timestamp));
+        address[] storage submitters = proofSubmitters[hash];
+        if (submitters.length == 0 || submitters[submitters.length - 1] != msg.sender) submitters.push(msg.sender);
+        emit WithdrawalProven(hash, tx_.sender, tx_.target);
+        emit WithdrawalProvenExtension1(hash, msg.sender);
+    }
+
+    /// @notice Executes a withdrawal that the sender has proved.
+    function finalizeWithdrawalTransaction(WithdrawalTransaction memory tx_) external {
+        finalizeWithdrawalTransactionExternalProof(tx_, msg.sender);
+    }
+
+    /// @notice Executes a withdrawal that `proofSubmitter` has proved, once: its target gets at least the gas that it names.
+    ///         Settles the claim if that can be. If the call fails everything reverts, and may be tried again by anybody.
+    function finalizeWithdrawalTransactionExternalProof(WithdrawalTransaction memory tx_, address proofSubmitter)
+        public
+    {
+        if (withdrawalInProgress != 0) revert OptimismPortal_NoReentrancy();
+        _checkTarget(tx_.target);
+        bytes32 hash = Withdrawal.hash(tx_);
+        address game = _provenGame(hash, proofSubmitter);
+        if (!claims.isGameFinalized(game)) {
+            if (!claims.isGameClaimValid(game)) revert OptimismPortal_InvalidRootClaim();
+            claims.settle(Claim(game).details().range);
+        }
+
+        finalizedWithdrawals[hash] = true;
+        withdrawalInProgress = hash;
+        _l2Sender = tx_.sender;
+        _call(tx_);
+        withdrawalInProgress = 0;
+        _l2Sender = address(0);
+        emit WithdrawalFinalized(hash, true);
+    }
+
+    /// @notice Reverts unless the withdrawal can be finalised with the proof of `proofSubmitter`, with the errors by which the
+    ///         OP Stack's tools know why.
+    function checkWithdrawal(bytes32 withdrawalHash, address proofSubmitter) external view {
+        address game = _provenGame(withdrawalHash, proofSubmitter);
+        if (!claims.isGameClaimValid(game)) revert OptimismPortal_InvalidRootClaim();
+    }
+
+    /// @notice Sender on L2 of the withdrawal that is executed just now.
+    function l2Sender() external view returns (address) {
+        return withdrawalInProgress == 0 ? NO_SENDER : _l2Sender;
+    }
+
+    /// @notice Number of entries of `proofSubmitters`.
+    function numProofSubmitters(bytes32 withdrawalHash) external view returns (uint256) {
+        return proofSubmitters[withdrawalHash].length;
+    }
+
+    /// @notice The contract with the OP Stack's views of claims.
+    function disputeGameFactory() external view returns (address) {
+        return address(claims);
+    }
+
+    /// @notice As `disputeGameFactory`.
+    function anchorStateRegistry() external view returns (address) {
+        return address(claims);
+    }
+
+    function respectedGameType() external view returns (uint32) {
+        return claims.GAME_TYPE();
+    }
+
+    /// @notice There is no delay besides the claim's.
+    function proofMaturityDelaySeconds() external pure returns (uint256) {
+        return 0;
+    }
+
+    /// @notice There is no delay besides the claim's.
+    function disputeGameFinalityDelaySeconds() external pure returns (uint256) {
+        return 0;
+    }
+
     /// @notice Least gas limit of a deposit with `byteCount` bytes of data.
     function minimumGasLimit(uint64 byteCount) public pure returns (uint64) {
         return 21_000 + 64 * byteCount;
+    }
+
+    /// @dev The claim that `proofSubmitter` proved an unpaid withdrawal against.
+    function _provenGame(bytes32 hash, address proofSubmitter) private view returns (address game) {
+        if (finalizedWithdrawals[hash]) revert OptimismPortal_AlreadyFinalized();
+        game = provenWithdrawals[hash][proofSubmitter].disputeGameProxy;
+        if (game == address(0)) revert OptimismPortal_Unproven();
+    }
+
+    function _checkTarget(address target) private view {
+        if (target == address(this) || target == inbox) revert OptimismPortal_BadTarget();
+    }
+
+    function _call(WithdrawalTransaction memory tx_) private {
+        // A call leaves its caller a 64th (EIP-150).
+        uint256 available = gasleft();
+        if (available < CALL_GAS || (available - CALL_GAS) * 63 / 64 < tx_.gasLimit) {
+            revert OptimismPortal_GasEstimation();
+        }
+        (address target, uint256 value, bytes memory data) = (tx_.target, tx_.value, tx_.data);
+        bool ok;
+        assembly ("memory-safe") {
+            ok := call(gas(), target, value, add(data, 32), mload(data), 0, 0)
+        }
+        if (ok) return;
+        bytes memory reason;
+        assembly ("memory-safe") {
+            reason := mload(64)
+            mstore(reason, returndatasize())
+            returndatacopy(add(reason, 32), 0, returndatasize())
+            mstore(64, add(add(reason, 32), and(add(returndatasize(), 31), not(31))))
+        }
+        revert CallFailed(reason);
     }
 }
