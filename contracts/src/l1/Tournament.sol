@@ -446,7 +446,7 @@ contract Tournament {
 
     // Views
 
-    function settings() external view returns (Settings memory) {
+    function parameters() external view returns (Settings memory) {
         return Settings({
             claims: CLAIMS,
             inbox: address(INBOX),
