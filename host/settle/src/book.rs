@@ -9,13 +9,13 @@ use std::collections::{BTreeMap, BTreeSet};
 /// Everything that was computed so far, and why the rest was not.
 #[derive(Clone, Debug, Default)]
 pub struct Book {
-    ranges: BTreeMap<(B256, u64), Range>,
-    openings: BTreeMap<B256, Opening>,
-    runs: BTreeMap<B256, Run>,
-    strides: BTreeMap<(B256, u64), Tree>,
-    steps: BTreeMap<(B256, u64), Step>,
-    unknown: BTreeMap<Need, Reason>,
-    traffic: BTreeMap<u64, Traffic>,
+    pub(crate) ranges: BTreeMap<(B256, u64), Range>,
+    pub(crate) openings: BTreeMap<B256, Opening>,
+    pub(crate) runs: BTreeMap<B256, Run>,
+    pub(crate) strides: BTreeMap<(B256, u64), Tree>,
+    pub(crate) steps: BTreeMap<(B256, u64), Step>,
+    pub(crate) unknown: BTreeMap<Need, Reason>,
+    pub(crate) traffic: BTreeMap<u64, Traffic>,
 }
 
 /// An answer.
@@ -23,6 +23,15 @@ pub struct Book {
 pub enum Lookup<T> {
     Known(T),
     Unknown(Need, Reason),
+}
+
+impl<T> Lookup<T> {
+    pub(crate) fn map<U>(self, of: impl FnOnce(T) -> U) -> Lookup<U> {
+        match self {
+            Self::Known(known) => Lookup::Known(of(known)),
+            Self::Unknown(need, reason) => Lookup::Unknown(need, reason),
+        }
+    }
 }
 
 /// Why something is not known.
@@ -40,6 +49,8 @@ pub enum Reason {
     NoData { record: u64 },
     /// The leaf is not one of the chain that this party follows.
     Stranger,
+    /// The machine's run comes to another leaf than the native step: one of the two is wrong, and nothing is staked on either.
+    Disagrees,
 }
 
 /// How far a computation is.
@@ -89,6 +100,18 @@ pub struct Traffic {
     pub time: u64,
     /// Whether its blocks have withdrawals.
     pub withdrawals: bool,
+}
+
+impl Run {
+    /// The leaf that it stands for (spec/settlement.md, "Commitments"): its output, or FAULT of `leaf`, where it began.
+    pub fn leaf_after(&self, leaf: B256) -> B256 {
+        const EXITED: [u8; 2] = [1, 0];
+        let exited = self.last.get(286..288) == Some(&EXITED[..]);
+        match self.last.get(352..384) {
+            Some(output) if exited => B256::from_slice(output),
+            _ => fault_leaf(leaf),
+        }
+    }
 }
 
 impl Opening {
@@ -164,11 +187,14 @@ impl Book {
         }
     }
 
-    /// The first record with blocks from `record` on, and whether there are withdrawals from there.
-    pub(crate) fn traffic_from(&self, record: u64) -> Option<Traffic> {
-        let mut rest = self.traffic.range(record..).map(|(_, traffic)| *traffic);
-        let first = rest.next()?;
-        let withdrawals = first.withdrawals || rest.any(|traffic| traffic.withdrawals);
+    /// The oldest traffic of these records, and whether any of them has withdrawals.
+    pub(crate) fn traffic_in(&self, records: std::ops::Range<u64>) -> Option<Traffic> {
+        if records.is_empty() {
+            return None;
+        }
+        let mut traffic = self.traffic.range(records).map(|(_, traffic)| *traffic);
+        let first = traffic.next()?;
+        let withdrawals = first.withdrawals || traffic.any(|traffic| traffic.withdrawals);
         Some(Traffic { withdrawals, ..first })
     }
 

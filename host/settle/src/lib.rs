@@ -8,13 +8,14 @@ mod action;
 mod book;
 mod forge;
 mod machine;
+mod play;
 mod player;
 mod tree;
 mod view;
 
 pub use action::{Action, Need, Output, Plan, Wait, Why};
 pub use book::{Book, Lookup, Opening, Progress, Range, Reason, Run, Step, Traffic};
-pub use forge::{FalseLeaf, Forgery};
+pub use forge::{FalseLeaf, Forgery, Place};
 pub use machine::{Preimage, RunJob, StrideError, StrideJob};
 pub use player::{Conduct, Player};
 pub use tree::Tree;

@@ -127,9 +127,9 @@ pub struct Commitment {
     pub alive: bool,
     /// Seconds left, as of `since`.
     pub clock: u64,
-    /// When its turn began; 0 while it rests.
+    /// When its turn began, seconds; 0 while it rests.
     pub since: u64,
-    /// 0 if it is in none.
+    /// Its last one; 0 if it has had none.
     pub current_match: u64,
 }
 
@@ -146,9 +146,9 @@ pub struct Match {
     /// Children of the other side's node at the same place.
     pub left: B256,
     pub right: B256,
-    /// Of the leftmost leaf below `node`; after `seal` of the contested leaf.
+    /// Of the leftmost leaf below `node`; after `seal` of the first leaf in which the two differ.
     pub index: u64,
-    /// Of `node` above the leaves.
+    /// Of `node` above the leaves; 0 after `seal`.
     pub height: u8,
     /// `PHASE_…`
     pub phase: u8,
@@ -160,7 +160,6 @@ pub struct Match {
     pub agreed: B256,
     /// The contested leaf as `one` and as `two` have it.
     pub states: [B256; 2],
-    pub refunded: u128,
 }
 
 /// Going down; at height 1 to be sealed.
@@ -201,7 +200,7 @@ impl Tournament {
         alive.next().filter(|_| alive.next().is_none())
     }
 
-    /// Until when a commitment can join, seconds: of the given side in a child.
+    /// From when on no commitment can join, seconds: of the given side in a child.
     pub fn joinable_until(&self, side: usize, params: &Params) -> u64 {
         match self.level {
             0 => self.opened.saturating_add(params.challenge_window),
@@ -218,7 +217,7 @@ impl Tournament {
         if self.open_matches != 0 || alive > 1 {
             return false;
         }
-        let over = |side| now > self.joinable_until(side, params);
+        let over = |side| now >= self.joinable_until(side, params);
         match (self.level, self.survivor()) {
             (0, _) => over(0),
             (_, Some(survivor)) => over(usize::from(survivor.side ^ 1)),
@@ -228,6 +227,12 @@ impl Tournament {
 }
 
 impl Commitment {
+    /// When its clock has run out, if its turn goes on; `None` while it rests.
+    pub fn deadline(&self, params: &Params) -> Option<u64> {
+        let until = || self.since.saturating_add(params.move_grace).saturating_add(self.clock);
+        (self.since != 0).then(until)
+    }
+
     /// Seconds left at `now`.
     pub fn left(&self, now: u64, params: &Params) -> u64 {
         if self.since == 0 {
