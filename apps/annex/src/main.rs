@@ -7,6 +7,7 @@ mod node;
 mod riscv;
 mod rpc_client;
 mod tx;
+mod ui;
 mod verify;
 mod wallet;
 

@@ -194,12 +194,14 @@ pub async fn deploy(args: DeployArgs) -> Result<(), RunError> {
         l2_chain_id: args.l2_chain_id,
         submitter: args.submitter,
         promise_signer: args.promise_signer,
+        program: annex_node::program_boot(),
         parameters,
         resume_from: args.resume_from,
     };
-    let hash = |chain: &annex_types::ChainConfig| genesis(chain).hash;
+    let header = |chain: &annex_types::ChainConfig| genesis(chain).header;
     let key = signer(&args.key)?;
-    let deployment = annex_l1::deploy(&client, key, &request, hash, SendLimits::default()).await?;
+    let deployment =
+        annex_l1::deploy(&client, key, &request, header, SendLimits::default()).await?;
     deployment.write(&args.out)?;
     println!("deployed; inbox {}", deployment.contracts.inbox);
     println!("wrote {}", args.out.display());

@@ -184,11 +184,18 @@ impl L1Client {
         contract: Address,
         call: &C,
     ) -> Result<C::Return, L1Error> {
-        let request =
-            TransactionRequest::default().to(contract).input(Bytes::from(call.abi_encode()).into());
-        let output = self.call(request).await?;
-        C::abi_decode_returns(&output)
-            .map_err(|error| L1Error::Malformed(serde::de::Error::custom(error)))
+        decode::<C>(&self.call(request(contract, call)).await?)
+    }
+
+    /// Reads a contract in the state after a block.
+    pub async fn read_at<C: alloy_sol_types::SolCall>(
+        &self,
+        contract: Address,
+        call: &C,
+        number: u64,
+    ) -> Result<C::Return, L1Error> {
+        let params = (request(contract, call), U64::from(number));
+        decode::<C>(&self.request::<_, Bytes>("eth_call", params).await?)
     }
 
     /// The Inbox's records in L1 blocks `from..=to`, checked to follow `position`, which moves on. Ranges that the endpoint
@@ -284,4 +291,13 @@ impl L1Client {
             (Some(at), None) => Err(L1Error::MissingBlob { hash: hashes[at], block: number }),
         }
     }
+}
+
+fn request<C: alloy_sol_types::SolCall>(contract: Address, call: &C) -> TransactionRequest {
+    TransactionRequest::default().to(contract).input(Bytes::from(call.abi_encode()).into())
+}
+
+fn decode<C: alloy_sol_types::SolCall>(output: &Bytes) -> Result<C::Return, L1Error> {
+    C::abi_decode_returns(output)
+        .map_err(|error| L1Error::Malformed(serde::de::Error::custom(error)))
 }

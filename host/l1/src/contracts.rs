@@ -37,6 +37,21 @@ sol!(
 );
 sol!(
     #[derive(Debug, PartialEq, Eq)]
+    Tournament,
+    "../../contracts/artifacts/Tournament.json"
+);
+sol!(
+    #[derive(Debug, PartialEq, Eq)]
+    Claims,
+    "../../contracts/artifacts/Claims.json"
+);
+sol!(
+    #[derive(Debug, PartialEq, Eq)]
+    ExitMarket,
+    "../../contracts/artifacts/ExitMarket.json"
+);
+sol!(
+    #[derive(Debug, PartialEq, Eq)]
     L2StandardBridge,
     "../../contracts/artifacts/L2StandardBridge.json"
 );

@@ -4,7 +4,9 @@ use crate::client::L1Client;
 use crate::contracts::{self, Inbox};
 use crate::deployment::{Contracts, Deployment, Parameters};
 use crate::error::L1Error;
+use crate::genesis::{ProgramBoot, SettlementError, check_settlement};
 use crate::send::{Call, SendLimits, SendOutcome, Sender};
+use alloy_consensus::Header;
 use alloy_primitives::{Address, B256, Bytes, TxKind, U256};
 use alloy_rpc_types_eth::{Filter, Log, TransactionRequest};
 use alloy_signer_local::PrivateKeySigner;
@@ -23,6 +25,8 @@ pub struct DeployRequest {
     pub submitter: Address,
     /// Whose signature makes a promise.
     pub promise_signer: Address,
+    /// What claims are disputed with.
+    pub program: ProgramBoot,
     /// `l1_start_block` is ignored.
     pub parameters: Parameters,
     /// Nonce of the first contract of a deployment that was interrupted; contracts that exist are kept. None: a new deployment.
@@ -38,6 +42,9 @@ pub enum Contract {
     L1StandardBridge,
     PreimageOracle,
     Machine,
+    Tournament,
+    Claims,
+    ExitMarket,
     Multicall3,
 }
 
@@ -73,15 +80,17 @@ pub enum StepError {
     Code { address: Address },
     #[error("record 0 cannot be found on L1")]
     NoRecord,
+    #[error(transparent)]
+    Settlement(SettlementError),
 }
 
-/// Deploys a chain's contracts with a key, and Multicall3 where L1 has none. `genesis_hash` computes the hash of L2 block 0, which
-/// depends on the contracts' addresses.
+/// Deploys a chain's contracts with a key, and Multicall3 where L1 has none. `genesis` computes the header of L2 block 0,
+/// which depends on the contracts' addresses.
 pub async fn deploy(
     client: &L1Client,
     signer: PrivateKeySigner,
     request: &DeployRequest,
-    genesis_hash: impl Fn(&ChainConfig) -> B256,
+    genesis: impl Fn(&ChainConfig) -> Header,
     limits: SendLimits,
 ) -> Result<Deployment, DeployError> {
     let deployer = signer.address();
@@ -99,41 +108,56 @@ pub async fn deploy(
     let mut deployment = Deployment {
         l1_chain_id: client.chain_id(),
         l2_chain_id: request.l2_chain_id,
-        contracts: Contracts {
-            lease: deployer.create(first_nonce),
-            inbox: deployer.create(first_nonce + 1),
-            portal: deployer.create(first_nonce + 2),
-            l1_standard_bridge: deployer.create(first_nonce + 3),
-            preimage_oracle: deployer.create(first_nonce + 4),
-            machine: deployer.create(first_nonce + 5),
-            multicall3: if multicall_exists {
-                predeploys::MULTICALL3
-            } else {
-                deployer.create(first_nonce + 6)
-            },
-        },
+        contracts: addresses(deployer, first_nonce, multicall_exists),
         parameters: request.parameters.clone(),
         genesis_hash: B256::ZERO,
     };
-    deployment.genesis_hash = genesis_hash(&deployment.chain_config());
+    let genesis = genesis(&deployment.chain_config());
+    deployment.genesis_hash = genesis.hash_slow();
 
     let mut sender = Sender::new(client.clone(), signer, limits);
-    let creations = creations(request, &deployment, multicall_exists);
-    for (nonce, (contract, address, code)) in (first_nonce..).zip(creations) {
-        let step = create(&mut sender, nonce, address, code).await;
+    let creations = creations(request, &deployment, &genesis, multicall_exists);
+    for (nonce, creation) in (first_nonce..).zip(creations) {
+        let (contract, address, _) = creation;
+        let step = create(&mut sender, nonce, creation).await;
         step.map_err(|cause| interrupted(contract, cause))?;
         tracing::info!(?contract, %address, "on L1");
     }
+    let checked = check_settlement(client, &deployment, &request.program, &genesis).await;
+    checked.map_err(|fault| match fault {
+        SettlementError::L1(error) => interrupted(Contract::Claims, error.into()),
+        fault => interrupted(Contract::Claims, StepError::Settlement(fault)),
+    })?;
     let start = start_block(client, deployment.contracts.inbox).await;
     deployment.parameters.l1_start_block =
         start.map_err(|cause| interrupted(Contract::Inbox, cause))?;
     Ok(deployment)
 }
 
+fn addresses(deployer: Address, first_nonce: u64, multicall_exists: bool) -> Contracts {
+    let at = |offset| deployer.create(first_nonce + offset);
+    let claims = at(7);
+    Contracts {
+        lease: at(0),
+        inbox: at(1),
+        portal: at(2),
+        l1_standard_bridge: at(3),
+        preimage_oracle: at(4),
+        machine: at(5),
+        tournament: at(6),
+        claims,
+        exit_market: at(8),
+        dispute_game_factory: claims,
+        anchor_state_registry: claims,
+        multicall3: if multicall_exists { predeploys::MULTICALL3 } else { at(9) },
+    }
+}
+
 /// Contracts in order, with their addresses and init code.
 fn creations(
     request: &DeployRequest,
     deployment: &Deployment,
+    genesis: &Header,
     multicall_exists: bool,
 ) -> Vec<(Contract, Address, Bytes)> {
     let config = deployment.chain_config();
@@ -160,7 +184,10 @@ fn creations(
         (
             Contract::Portal,
             at.portal,
-            code(&contracts::Portal::BYTECODE, (at.inbox, request.l2_chain_id).abi_encode_params()),
+            code(
+                &contracts::Portal::BYTECODE,
+                (at.inbox, request.l2_chain_id, at.claims).abi_encode_params(),
+            ),
         ),
         (
             Contract::L1StandardBridge,
@@ -174,6 +201,7 @@ fn creations(
             code(&contracts::Machine::BYTECODE, at.preimage_oracle.abi_encode()),
         ),
     ];
+    creations.extend(settlement(request, deployment, genesis));
     if !multicall_exists {
         creations.push((
             Contract::Multicall3,
@@ -184,33 +212,88 @@ fn creations(
     creations
 }
 
+/// The contracts of spec/settlement.md.
+fn settlement(
+    request: &DeployRequest,
+    deployment: &Deployment,
+    genesis: &Header,
+) -> [(Contract, Address, Bytes); 3] {
+    let at = &deployment.contracts;
+    let code =
+        |bytecode: &Bytes, arguments: Vec<u8>| [bytecode, arguments.as_slice()].concat().into();
+    let header = Bytes::from(alloy_rlp::encode(genesis));
+    let settings = deployment.tournament_settings(&request.program);
+    let claims = (at.inbox, at.tournament, deployment.parameters.claim_interval, header);
+    let tournament = code(&contracts::Tournament::BYTECODE, settings.abi_encode());
+    let claims = code(&contracts::Claims::BYTECODE, claims.abi_encode_params());
+    let exit_market =
+        code(&contracts::ExitMarket::BYTECODE, (at.portal, at.claims).abi_encode_params());
+    [
+        (Contract::Tournament, at.tournament, tournament),
+        (Contract::Claims, at.claims, claims),
+        (Contract::ExitMarket, at.exit_market, exit_market),
+    ]
+}
+
 /// Creates one contract, unless it exists, and compares its code with what its init code returns.
 async fn create(
     sender: &mut Sender,
     nonce: u64,
-    address: Address,
-    code: Bytes,
+    (contract, address, code): (Contract, Address, Bytes),
 ) -> Result<(), StepError> {
     let client = sender.client().clone();
-    let simulated = TransactionRequest {
-        from: Some(sender.address()),
-        to: Some(TxKind::Create),
-        input: code.clone().into(),
-        ..Default::default()
-    };
-    let expected = client.call(simulated).await?;
     if client.code(address).await?.is_empty() {
         let actual = client.nonce(sender.address()).await?;
         if actual != nonce {
             return Err(StepError::Nonce { expected: nonce, actual });
         }
+        let expected = simulated(&client, sender.address(), &code).await?;
         let call = Call { to: TxKind::Create, input: code, value: U256::ZERO, sidecar: None };
         let outcome = sender.send(&call).await?;
         if !matches!(outcome, SendOutcome::Included(_)) {
             return Err(StepError::NotIncluded(Box::new(outcome)));
         }
+        return expect_code(&client, address, &expected).await;
     }
-    if client.code(address).await? != expected {
+    if contract == Contract::Claims {
+        // Its constructor runs at its address alone. What it was given is checked with the settings.
+        return expect_template(&client, address, &contracts::Claims::DEPLOYED_BYTECODE).await;
+    }
+    let expected = simulated(&client, sender.address(), &code).await?;
+    expect_code(&client, address, &expected).await
+}
+
+/// What init code returns.
+async fn simulated(client: &L1Client, from: Address, code: &Bytes) -> Result<Bytes, L1Error> {
+    let request = TransactionRequest {
+        from: Some(from),
+        to: Some(TxKind::Create),
+        input: code.clone().into(),
+        ..Default::default()
+    };
+    client.call(request).await
+}
+
+async fn expect_code(
+    client: &L1Client,
+    address: Address,
+    expected: &Bytes,
+) -> Result<(), StepError> {
+    if client.code(address).await? != *expected {
+        return Err(StepError::Code { address });
+    }
+    Ok(())
+}
+
+/// Code with zeros where immutables are.
+async fn expect_template(
+    client: &L1Client,
+    address: Address,
+    template: &Bytes,
+) -> Result<(), StepError> {
+    let code = client.code(address).await?;
+    let same = code.iter().zip(template).all(|(byte, expected)| byte == expected || *expected == 0);
+    if code.len() != template.len() || !same {
         return Err(StepError::Code { address });
     }
     Ok(())

@@ -1,6 +1,8 @@
 //! `deployment.json` (spec/deployment.md).
 
-use alloy_primitives::{Address, B256};
+use crate::contracts::Tournament;
+use crate::genesis::ProgramBoot;
+use alloy_primitives::{Address, B256, U256};
 use annex_types::ChainConfig;
 use serde::{Deserialize, Serialize};
 use std::fs;
@@ -28,10 +30,17 @@ pub struct Contracts {
     pub l1_standard_bridge: Address,
     pub preimage_oracle: Address,
     pub machine: Address,
+    pub tournament: Address,
+    pub claims: Address,
+    pub exit_market: Address,
+    /// [`Contracts::claims`], by the name that tools of the OP Stack look for.
+    pub dispute_game_factory: Address,
+    /// [`Contracts::claims`], by the name that tools of the OP Stack look for.
+    pub anchor_state_registry: Address,
     pub multicall3: Address,
 }
 
-/// What the deployer chooses. Times are in seconds; all but `l1_confirmations` is frozen in the Inbox.
+/// What the deployer chooses. Times are in seconds; all but `l1_confirmations` is frozen in the contracts.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct Parameters {
@@ -44,6 +53,16 @@ pub struct Parameters {
     pub base_fee_scalar: u64,
     pub blob_base_fee_scalar: u64,
     pub genesis_timestamp: u64,
+    /// Least time between two openings of a range (spec/settlement.md).
+    pub claim_interval: u64,
+    /// Time in which a range can be joined, and the clock of a commitment.
+    pub challenge_window: u64,
+    /// Time of each turn that a clock does not count.
+    pub move_grace: u64,
+    /// Wei with each commitment.
+    pub bond: U256,
+    /// Wei: the most that a gas of a move is refunded.
+    pub refund_gas_price: u64,
     /// L1 blocks that must lie above a record before a node takes it up.
     pub l1_confirmations: u64,
     /// L1 block of record 0.
@@ -51,7 +70,7 @@ pub struct Parameters {
 }
 
 impl Parameters {
-    /// The defaults of spec/deployment.md. `l1_start_block` is for [`crate::deploy`] to fill in.
+    /// The defaults of spec/deployment.md and spec/settlement.md. `l1_start_block` is for [`crate::deploy`] to fill in.
     pub fn production(genesis_timestamp: u64) -> Self {
         Self {
             forced_delay: 3_600,
@@ -62,17 +81,25 @@ impl Parameters {
             base_fee_scalar: 200_000,
             blob_base_fee_scalar: 1_050_000,
             genesis_timestamp,
+            claim_interval: 21_600,
+            challenge_window: 604_800,
+            move_grace: 900,
+            bond: U256::from(250_000_000_000_000_000u64),
+            refund_gas_price: 30_000_000_000,
             l1_confirmations: 2,
             l1_start_block: 0,
         }
     }
 
-    /// The defaults of spec/deployment.md for a local L1.
+    /// The same for a local L1.
     pub fn development(genesis_timestamp: u64) -> Self {
         Self {
             forced_delay: 20,
             liveness_window: 60,
             timestamp_drift: 5,
+            claim_interval: 10,
+            challenge_window: 60,
+            move_grace: 10,
             l1_confirmations: 0,
             ..Self::production(genesis_timestamp)
         }
@@ -112,6 +139,25 @@ impl Deployment {
             fs::rename(&temporary, path)
         };
         write().map_err(|source| DeploymentFileError::Io { path: path.to_path_buf(), source })
+    }
+
+    /// What the Tournament is created with.
+    pub fn tournament_settings(&self, program: &ProgramBoot) -> Tournament::Settings {
+        let Parameters { challenge_window, move_grace, bond, refund_gas_price, .. } =
+            self.parameters;
+        let Contracts { claims, inbox, machine, .. } = self.contracts;
+        Tournament::Settings {
+            claims,
+            inbox,
+            machine,
+            bootMemoryRoot: program.memory_root,
+            bootPc: program.pc,
+            challengeWindow: challenge_window,
+            moveGrace: move_grace,
+            // Beyond, the constructor refuses it too.
+            bond: bond.saturating_to(),
+            refundGasPrice: refund_gas_price,
+        }
     }
 
     pub fn chain_config(&self) -> ChainConfig {

@@ -4,6 +4,7 @@
 //!   hashes.
 //! - [`Follower`] reads the Inbox's log through reorganisations.
 //! - [`Poster`] sends batches, [`deposit`] deposits, [`deploy`] a chain's contracts.
+//! - [`settlement`] reads claims and disputes, [`withdrawal`] takes withdrawals from L2 to L1.
 //! - [`contracts`] are the bindings, [`predeploys`] the code L2 starts with, [`Deployment`] the file that names a chain.
 //!
 //! Calls have timeouts, bounded answers and bounded retries. [`L1Error::is_transient`] tells whether to try again later.
@@ -15,12 +16,15 @@ mod deploy;
 mod deployment;
 mod deposit;
 mod error;
+pub mod exit_market;
 mod follow;
 mod genesis;
 mod poster;
 mod records;
 mod send;
+pub mod settlement;
 mod transport;
+pub mod withdrawal;
 
 pub use beacon::versioned_hash;
 pub use client::{BlockRef, L1Block, L1Client};
@@ -29,7 +33,7 @@ pub use deployment::{Contracts, Deployment, DeploymentFileError, Parameters};
 pub use deposit::{Deposit, DepositOutcome, DepositReceipt, deposit};
 pub use error::{L1Error, LogFault, Revert};
 pub use follow::{Checkpoint, Event, Follower};
-pub use genesis::predeploys;
+pub use genesis::{ProgramBoot, SettlementError, check_settlement, predeploys};
 pub use poster::{BatchBody, Poster};
 pub use records::{
     L1Record, LogPosition, decode_payload, decode_record, encode_payload, op_alias_hash,

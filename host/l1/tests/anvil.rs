@@ -14,7 +14,7 @@ use annex_types::{BatchData, RecordPayload};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
-use support::{Anvil, beacon, chain, genesis_hash, key, limits, mine, proxy, request};
+use support::{Anvil, beacon, chain, genesis, key, limits, mine, proxy, request};
 
 fn blob(seed: u8) -> Blob {
     let mut blob = Blob::ZERO;
@@ -79,8 +79,7 @@ async fn deploys_what_the_file_says_and_resumes() {
     let client = anvil.client().await;
     mine(&client, 3).await;
     let request = request(&client).await;
-    let deployment =
-        deploy(&client, key(0), &request, genesis_hash, limits()).await.expect("deploys");
+    let deployment = deploy(&client, key(0), &request, genesis, limits()).await.expect("deploys");
 
     let config = deployment.chain_config();
     let inbox = deployment.contracts.inbox;
@@ -105,14 +104,14 @@ async fn deploys_what_the_file_says_and_resumes() {
     // Everything is there already: nothing is sent, and the same comes out.
     let nonce = client.nonce(key(0).address()).await.expect("nonce");
     let again = annex_l1::DeployRequest { resume_from: Some(0), ..request.clone() };
-    let resumed = deploy(&client, key(0), &again, genesis_hash, limits()).await.expect("resumes");
+    let resumed = deploy(&client, key(0), &again, genesis, limits()).await.expect("resumes");
     assert_eq!(resumed, deployment);
     assert_eq!(client.nonce(key(0).address()).await.expect("nonce"), nonce);
 
     // Other parameters are not what is there.
     let mut other = again;
     other.parameters.forced_delay += 1;
-    let refused = deploy(&client, key(0), &other, genesis_hash, limits()).await;
+    let refused = deploy(&client, key(0), &other, genesis, limits()).await;
     assert!(
         matches!(
             refused,

@@ -1,6 +1,9 @@
 //! `annex dev`: an L1, contracts, funded accounts and a leader, at once.
 
-use crate::{LeaderKeys, Node, NodeConfig, NodeError, Role, node::genesis};
+use crate::{
+    LeaderKeys, Node, NodeConfig, NodeError, Role,
+    node::{genesis, program_boot},
+};
 use alloy_primitives::{Address, Bytes, TxKind, U256};
 use alloy_signer_local::{
     LocalSignerError, MnemonicBuilder, PrivateKeySigner, coins_bip39::English,
@@ -152,11 +155,12 @@ async fn bootstrap(url: &str) -> Result<Deployment, DevError> {
         l2_chain_id: L2_CHAIN_ID,
         submitter: operator.address(),
         promise_signer: key(PROMISER)?.address(),
+        program: program_boot(),
         parameters: Parameters::development(client.head().await?.timestamp),
         resume_from: None,
     };
-    let hash = |chain: &annex_types::ChainConfig| genesis(chain).hash;
-    let deployment = deploy(&client, operator, &request, hash, limits).await?;
+    let header = |chain: &annex_types::ChainConfig| genesis(chain).header;
+    let deployment = deploy(&client, operator, &request, header, limits).await?;
     let portal = deployment.contracts.portal;
     let deposits = accounts.into_iter().map(|account| {
         let client = client.clone();

@@ -1,9 +1,12 @@
 //! A real Anvil, a chain on it, and a proxy that lies.
 
+use alloy_consensus::Header;
 use alloy_eips::eip4844::Blob;
 use alloy_primitives::{Address, B256, U256, keccak256};
 use alloy_signer_local::PrivateKeySigner;
-use annex_l1::{DeployRequest, Deployment, L1Client, Parameters, SendLimits, deploy, http_client};
+use annex_l1::{
+    DeployRequest, Deployment, L1Client, Parameters, ProgramBoot, SendLimits, deploy, http_client,
+};
 use serde_json::json;
 use std::path::PathBuf;
 use std::process::Stdio;
@@ -80,9 +83,18 @@ pub fn limits() -> SendLimits {
     }
 }
 
-/// The genesis hash of a chain that nobody executes, yet depends on its configuration.
-pub fn genesis_hash(config: &annex_types::ChainConfig) -> B256 {
-    keccak256(config.hash())
+/// The genesis of a chain that nobody executes, yet depends on its configuration.
+pub fn genesis(config: &annex_types::ChainConfig) -> Header {
+    Header {
+        base_fee_per_gas: Some(1),
+        blob_gas_used: Some(0),
+        excess_blob_gas: Some(0),
+        extra_data: config.hash().0.into(),
+        parent_beacon_block_root: Some(B256::ZERO),
+        requests_hash: Some(B256::ZERO),
+        withdrawals_root: Some(keccak256("no withdrawals")),
+        ..Header::default()
+    }
 }
 
 pub async fn request(client: &L1Client) -> DeployRequest {
@@ -91,6 +103,7 @@ pub async fn request(client: &L1Client) -> DeployRequest {
         l2_chain_id: 901,
         submitter: key(1).address(),
         promise_signer: Address::repeat_byte(0x51),
+        program: ProgramBoot { memory_root: B256::repeat_byte(0xb0), pc: 0x1_0000 },
         parameters: Parameters::development(head.timestamp),
         resume_from: None,
     }
@@ -99,7 +112,7 @@ pub async fn request(client: &L1Client) -> DeployRequest {
 /// A chain whose leader is key 1, deployed by key 0.
 pub async fn chain(client: &L1Client) -> Deployment {
     let request = request(client).await;
-    deploy(client, key(0), &request, genesis_hash, limits()).await.expect("deploys")
+    deploy(client, key(0), &request, genesis, limits()).await.expect("deploys")
 }
 
 pub async fn mine(client: &L1Client, blocks: u64) {

@@ -1,0 +1,343 @@
+//! What L1 says about settlement (spec/settlement.md).
+
+use crate::client::{L1Block, L1Client};
+use crate::contracts::{Claims, Multicall3, Tournament};
+use crate::deployment::Contracts;
+use crate::error::L1Error;
+use alloy_primitives::{Address, B256, Bytes, U256};
+use alloy_sol_types::SolCall;
+use std::collections::BTreeMap;
+
+pub use crate::contracts::Tournament::{CommitmentView, MatchView, TournamentView};
+
+/// Commitments, matches or claims asked for at once.
+const PAGE: u64 = 128;
+/// Most commitments or matches that are read of a tournament: each stands for a bond.
+const MAX_ENTRIES: u64 = 65_536;
+/// Most tournaments that are read: each beyond the open ranges' stands for a match.
+const MAX_TOURNAMENTS: usize = 16_384;
+/// [`MatchView::phase`] of a match whose child is played.
+const CHILD_IS_PLAYED: u8 = 1;
+
+/// The newest leaf that has settled.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct SettledLeaf {
+    pub leaf: B256,
+    pub output_root: B256,
+    /// Index of the Inbox's record that it is in.
+    pub record: u64,
+    /// Number of the L2 block that is its head.
+    pub block: u64,
+    /// The range that settled it; zero: none, it is genesis.
+    pub range: u64,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum RangeStatus {
+    Open,
+    Settled,
+    /// Closed without a survivor; may be opened again, under another id.
+    WithoutSurvivor,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Range {
+    /// Also the id of its tournament of level 0.
+    pub id: u64,
+    /// The leaf before it.
+    pub start: B256,
+    /// Index of the first record beyond it.
+    pub end: u64,
+    pub end_accumulator: B256,
+    /// L1 timestamp, seconds.
+    pub opened: u64,
+    pub status: RangeStatus,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ClaimStatus {
+    InProgress,
+    Beaten,
+    Settled,
+}
+
+/// A commitment of level 0 as a dispute game of the OP Stack.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct ClaimState {
+    pub index: u64,
+    pub range: u64,
+    pub commitment: B256,
+    pub leaf: B256,
+    /// Zero if the leaf is a FAULT leaf.
+    pub output_root: B256,
+    /// Number of the claimed L2 block.
+    pub block: u64,
+    /// L1 timestamp, seconds.
+    pub created_at: u64,
+    /// L1 timestamp, seconds; zero while it is in progress.
+    pub resolved_at: u64,
+    pub status: ClaimStatus,
+    /// Address of its contract.
+    pub game: Address,
+}
+
+/// A tournament with all that joined it and all that was played.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct TournamentState {
+    pub view: TournamentView,
+    /// In the order in which they joined.
+    pub commitments: Vec<CommitmentView>,
+    /// In the order in which they began.
+    pub matches: Vec<MatchView>,
+}
+
+/// Settlement at one L1 block.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Settlement {
+    pub at: L1Block,
+    pub settled: SettledLeaf,
+    /// A FAULT leaf settled: nothing settles any more.
+    pub faulted: bool,
+    /// L1 timestamp of the newest opening, seconds; zero: none.
+    pub last_opened: u64,
+    /// Those that are open, in order of their ids.
+    pub ranges: Vec<Range>,
+    /// The tournaments of the open ranges and, below them, of matches that are not over, by id.
+    pub tournaments: BTreeMap<U256, TournamentState>,
+    /// Wei that the account asked about can withdraw from the Tournament.
+    pub credits: U256,
+}
+
+/// Reads settlement at the newest block. `account` is whose credits are asked for.
+pub async fn settlement(
+    client: &L1Client,
+    contracts: &Contracts,
+    account: Address,
+) -> Result<Settlement, L1Error> {
+    let at = client.head().await?;
+    let reader = Reader { client, contracts, number: at.number };
+    let settled = reader.claims(&Claims::settledCall {}).await?;
+    let mut ranges = reader.open_ranges().await?;
+    ranges.sort_by_key(|range| range.id);
+    let tournaments = reader.tournaments(&ranges).await?;
+    let settlement = Settlement {
+        at,
+        settled: SettledLeaf {
+            leaf: settled.leaf,
+            output_root: settled.outputRoot,
+            record: settled.record,
+            block: settled.l2Block,
+            range: settled.id.saturating_to(),
+        },
+        faulted: reader.claims(&Claims::faultedCall {}).await?,
+        last_opened: reader.claims(&Claims::lastOpenedCall {}).await?,
+        ranges,
+        tournaments,
+        credits: reader.tournament(&Tournament::creditsCall { account }).await?,
+    };
+    // By number, a reorganisation could have mixed two chains.
+    if client.existing_block(at.number).await?.hash != at.hash {
+        return Err(L1Error::NotFound);
+    }
+    Ok(settlement)
+}
+
+/// The newest `count` claims, oldest first, of those below index `before`.
+pub async fn claims(
+    client: &L1Client,
+    contracts: &Contracts,
+    before: Option<u64>,
+    count: u64,
+) -> Result<Vec<ClaimState>, L1Error> {
+    let number = client.head().await?.number;
+    let reader = Reader { client, contracts, number };
+    let all: u64 = reader.claims(&Claims::gameCountCall {}).await?.saturating_to();
+    let end = before.unwrap_or(all).min(all);
+    let calls: Vec<_> = (end.saturating_sub(count)..end)
+        .map(|index| Claims::claimCall { index: U256::from(index) })
+        .collect();
+    let found = reader.many(contracts.claims, &calls).await?;
+    calls.iter().zip(found).map(|(call, claim)| claim_state(call.index, claim)).collect()
+}
+
+/// The claim whose contract is `game`, and whether a withdrawal proved against it can be finalised now; none if it is none.
+pub async fn claim_of(
+    client: &L1Client,
+    contracts: &Contracts,
+    game: Address,
+) -> Result<(ClaimState, bool), L1Error> {
+    let number = client.head().await?.number;
+    let reader = Reader { client, contracts, number };
+    let index = reader.claims(&Claims::claimOfCall { game }).await?;
+    let claim = claim_state(index, reader.claims(&Claims::claimCall { index }).await?)?;
+    Ok((claim, reader.claims(&Claims::isSettleableCall { index }).await?))
+}
+
+/// A range, settled or not; none if there is none of that id.
+pub async fn range(
+    client: &L1Client,
+    contracts: &Contracts,
+    id: u64,
+) -> Result<Option<Range>, L1Error> {
+    let number = client.head().await?.number;
+    let reader = Reader { client, contracts, number };
+    range_of(id, reader.claims(&Claims::rangeCall { id: U256::from(id) }).await?)
+}
+
+/// Who joined a tournament with that commitment; zero: nobody.
+pub async fn claimer(
+    client: &L1Client,
+    contracts: &Contracts,
+    tournament: u64,
+    commitment: B256,
+) -> Result<Address, L1Error> {
+    let call = Tournament::commitmentCall { id: U256::from(tournament), root: commitment };
+    Ok(client.read(contracts.tournament, &call).await?.claimer)
+}
+
+fn malformed(what: &str) -> L1Error {
+    L1Error::Malformed(serde::de::Error::custom(what))
+}
+
+fn range_of(id: u64, range: Claims::rangeReturn) -> Result<Option<Range>, L1Error> {
+    let status = match range.status {
+        0 => return Ok(None),
+        1 => RangeStatus::Open,
+        2 => RangeStatus::Settled,
+        3 => RangeStatus::WithoutSurvivor,
+        _ => return Err(malformed("unknown status of a range")),
+    };
+    Ok(Some(Range {
+        id,
+        start: range.start,
+        end: range.end,
+        end_accumulator: range.endAccumulator,
+        opened: range.opened,
+        status,
+    }))
+}
+
+fn claim_state(index: U256, claim: Claims::ClaimView) -> Result<ClaimState, L1Error> {
+    let status = match claim.status {
+        0 => ClaimStatus::InProgress,
+        1 => ClaimStatus::Beaten,
+        2 => ClaimStatus::Settled,
+        _ => return Err(malformed("unknown status of a claim")),
+    };
+    Ok(ClaimState {
+        index: index.saturating_to(),
+        range: claim.range.saturating_to(),
+        commitment: claim.commitment,
+        leaf: claim.leaf,
+        output_root: claim.outputRoot,
+        block: claim.l2Block,
+        created_at: claim.createdAt,
+        resolved_at: claim.resolvedAt,
+        status,
+        game: claim.game,
+    })
+}
+
+/// Reads contracts at one block.
+struct Reader<'a> {
+    client: &'a L1Client,
+    contracts: &'a Contracts,
+    number: u64,
+}
+
+impl Reader<'_> {
+    async fn claims<C: SolCall>(&self, call: &C) -> Result<C::Return, L1Error> {
+        self.client.read_at(self.contracts.claims, call, self.number).await
+    }
+
+    async fn tournament<C: SolCall>(&self, call: &C) -> Result<C::Return, L1Error> {
+        self.client.read_at(self.contracts.tournament, call, self.number).await
+    }
+
+    /// Reads one contract many times in few requests.
+    async fn many<C: SolCall>(
+        &self,
+        contract: Address,
+        calls: &[C],
+    ) -> Result<Vec<C::Return>, L1Error> {
+        let mut found = Vec::with_capacity(calls.len());
+        for page in calls.chunks(PAGE as usize) {
+            // Target, whether it may fail, data.
+            let inner = page.iter().map(|call| (contract, false, Bytes::from(call.abi_encode())));
+            let call = Multicall3::aggregate3Call { calls: inner.collect() };
+            let multicall = self.contracts.multicall3;
+            let results = self.client.read_at(multicall, &call, self.number).await?;
+            if results.len() != page.len() {
+                return Err(malformed("Multicall3 has not answered every call"));
+            }
+            for (_, output) in results {
+                let decoded = C::abi_decode_returns(&output);
+                found.push(decoded.map_err(|error| malformed(&error.to_string()))?);
+            }
+        }
+        Ok(found)
+    }
+
+    async fn open_ranges(&self) -> Result<Vec<Range>, L1Error> {
+        let ids = self.claims(&Claims::openRangesCall {}).await?;
+        let calls: Vec<_> = ids.iter().map(|id| Claims::rangeCall { id: *id }).collect();
+        let found = self.many(self.contracts.claims, &calls).await?;
+        let ranges = ids.iter().zip(found).map(|(id, range)| range_of(id.saturating_to(), range));
+        Ok(ranges.collect::<Result<Vec<_>, _>>()?.into_iter().flatten().collect())
+    }
+
+    /// The ranges' tournaments and those below them whose match is not over.
+    async fn tournaments(
+        &self,
+        ranges: &[Range],
+    ) -> Result<BTreeMap<U256, TournamentState>, L1Error> {
+        let mut tournaments = BTreeMap::new();
+        let mut wanted: Vec<U256> = ranges.iter().map(|range| U256::from(range.id)).collect();
+        while !wanted.is_empty() {
+            if tournaments.len() + wanted.len() > MAX_TOURNAMENTS {
+                return Err(L1Error::TooLarge);
+            }
+            let calls: Vec<_> =
+                wanted.iter().map(|id| Tournament::tournamentCall { id: *id }).collect();
+            let views = self.many(self.contracts.tournament, &calls).await?;
+            let mut below = Vec::new();
+            for (id, view) in wanted.into_iter().zip(views) {
+                let state = self.tournament_state(id, view).await?;
+                let played = state.matches.iter().filter(|m| m.phase == CHILD_IS_PLAYED);
+                below.extend(played.map(|m| m.child));
+                tournaments.insert(id, state);
+            }
+            below.retain(|id| !tournaments.contains_key(id));
+            wanted = below;
+        }
+        Ok(tournaments)
+    }
+
+    async fn tournament_state(
+        &self,
+        id: U256,
+        view: TournamentView,
+    ) -> Result<TournamentState, L1Error> {
+        let number = U256::from(PAGE);
+        let mut commitments = Vec::new();
+        for from in pages(view.commitments)? {
+            let call = Tournament::commitmentsCall { id, from, number };
+            commitments.extend(self.tournament(&call).await?);
+        }
+        let mut matches = Vec::new();
+        for from in pages(view.matches)? {
+            let call = Tournament::matchesCall { id, from, number };
+            matches.extend(self.tournament(&call).await?);
+        }
+        Ok(TournamentState { view, commitments, matches })
+    }
+}
+
+/// Where the pages of so many entries begin.
+fn pages(count: U256) -> Result<impl Iterator<Item = U256>, L1Error> {
+    let count: u64 = count.saturating_to();
+    if count > MAX_ENTRIES {
+        return Err(L1Error::TooLarge);
+    }
+    Ok((0..count).step_by(PAGE as usize).map(U256::from))
+}
