@@ -1,15 +1,19 @@
 //! `annex verify`: blocks of real traffic from their witnesses, natively, in the machine, and instruction by instruction on L1.
 
-use alloy_primitives::{Address, Bytes, TxKind, U256, hex, keccak256};
+use alloy_primitives::{Address, B256, Bytes, TxKind, U256, address, hex, keccak256};
+use annex_e2e::batch::{Block, payload};
 use annex_e2e::{
-    Dev, DevOptions, ETHER, Folder, Node, NodeOptions, Portal, Rpc, eventually, number, run,
-    seconds, seed,
+    Dev, DevOptions, ETHER, Folder, Inbox, L1Call, Node, NodeOptions, Portal, Rpc, Wallet,
+    eventually, number, record_of, run, seconds, seed,
 };
 use jsonrpsee::server::{RpcModule, Server, ServerHandle};
 use jsonrpsee::types::ErrorObjectOwned;
 use rand::rngs::SmallRng;
 use rand::{Rng, SeedableRng};
 use serde_json::{Value, json};
+use std::io::{Read, Write};
+use std::net::{TcpListener, TcpStream};
+use std::thread;
 use tokio::runtime::Runtime;
 
 /// Leaves code that stores `calldata[1]` in slot `calldata[0]`, then the hash of block `calldata[2]` in slot `calldata[3]`.
@@ -156,12 +160,12 @@ const METHODS: [&str; 6] = [
     "annex_deployment",
     "annex_claimInput",
     "annex_records",
-    "debug_executionWitness",
+    "annex_executionWitness",
     "debug_getRawBlock",
     "eth_getBlockByNumber",
 ];
 
-/// A node that answers as another does, but for what `forge` does to the result of a method.
+/// A node that answers as another does, but for what `forge` does to the result of a method with its parameters.
 struct Forger {
     url: String,
     server: ServerHandle,
@@ -171,7 +175,7 @@ struct Forger {
 impl Forger {
     fn start(
         honest: &Rpc,
-        forge: impl Fn(&str, &mut Value) + Clone + Send + Sync + 'static,
+        forge: impl Fn(&str, &Value, &mut Value) + Clone + Send + Sync + 'static,
     ) -> Self {
         let mut builder = tokio::runtime::Builder::new_multi_thread();
         let runtime = builder.worker_threads(1).enable_all().build().expect("a runtime");
@@ -188,7 +192,7 @@ impl Forger {
                     let answer = client.post(url).json(&body).send().await.expect("an answer");
                     let mut answer: Value = answer.json().await.expect("JSON");
                     let mut result = answer["result"].take();
-                    forge(method, &mut result);
+                    forge(method, &params, &mut result);
                     Ok::<_, ErrorObjectOwned>(result)
                 }
             });
@@ -209,6 +213,18 @@ impl Drop for Forger {
     }
 }
 
+/// Leaves the first entry of a page that begins with entry `from`.
+fn cut(page: &mut Value, from: u64) {
+    let lists = ["state", "codes", "headers"];
+    let length = |page: &Value, list: &str| page[list].as_array().expect("a list").len();
+    let total: usize = lists.iter().map(|list| length(page, list)).sum();
+    let kept = lists.iter().position(|list| length(page, list) > 0).expect("an entry");
+    for (at, list) in lists.iter().enumerate() {
+        page[list].as_array_mut().expect("a list").truncate(usize::from(at == kept));
+    }
+    page["next"] = if total > 1 { json!(format!("{:#x}", from + 1)) } else { Value::Null };
+}
+
 #[test]
 fn a_lying_node_is_found_out_and_the_lie_is_named() {
     let (folder, seed) = (Folder::new(), seed());
@@ -221,21 +237,35 @@ fn a_lying_node_is_found_out_and_the_lie_is_named() {
     assert_eq!(witness, dev.rpc.get_result("debug_executionWitnessByBlockHash", by_hash));
     let claims = |forger: &Forger| verify(&forger.url, &dev.l1, &safe.to_string(), &["--native"]);
 
-    // Swapped entries are no lie.
-    let honest = Forger::start(&dev.rpc, |method, result| {
-        if method == "debug_executionWitness" {
+    // Swapped entries are no lie, and neither are pages of one entry.
+    let honest = Forger::start(&dev.rpc, |method, _, result| {
+        if method == "annex_executionWitness" {
             result["state"].as_array_mut().expect("a list").reverse();
         }
     });
     let (ok, text) = claims(&honest);
     assert!(ok, "{text}");
+    let stingy = Forger::start(&dev.rpc, |method, params, result| {
+        if method == "annex_executionWitness" {
+            cut(result, number(&params[1]));
+        }
+    });
+    let (ok, text) = claims(&stingy);
+    assert!(ok, "{text}");
+    let liar = Forger::start(&dev.rpc, |method, _, result| {
+        if method == "annex_executionWitness" {
+            cut(result, 0);
+        }
+    });
+    let (ok, text) = claims(&liar);
+    assert!(!ok && text.contains("names 1 as the next"), "{text}");
 
     let nodes = witness["state"].as_array().expect("a list");
     for flip in [false, true] {
         let at = rng.random_range(0..nodes.len());
         let entry = hex::decode(nodes[at].as_str().expect("bytes")).expect("hex");
-        let liar = Forger::start(&dev.rpc, move |method, result| {
-            if method != "debug_executionWitness" {
+        let liar = Forger::start(&dev.rpc, move |method, _, result| {
+            if method != "annex_executionWitness" {
                 return;
             }
             let list = result["state"].as_array_mut().expect("a list");
@@ -255,7 +285,7 @@ fn a_lying_node_is_found_out_and_the_lie_is_named() {
         assert_eq!(text.contains(&keccak256(altered).to_string()), flip, "{text}");
     }
 
-    let liar = Forger::start(&dev.rpc, |method, result| {
+    let liar = Forger::start(&dev.rpc, |method, _, result| {
         if method == "annex_records" {
             let records = result.as_array_mut().expect("a list");
             records.last_mut().expect("a record")["baseFee"] = json!("0x7");
@@ -263,11 +293,106 @@ fn a_lying_node_is_found_out_and_the_lie_is_named() {
     });
     let (ok, text) = claims(&liar);
     assert!(!ok && text.contains("is altered: it has accumulator"), "{text}");
-    let liar = Forger::start(&dev.rpc, |method, result| {
+    let liar = Forger::start(&dev.rpc, |method, _, result| {
+        if method == "annex_records" {
+            result.as_array_mut().expect("a list").pop();
+        }
+    });
+    let (ok, text) = claims(&liar);
+    assert!(!ok && text.contains("of the block's step are missing"), "{text}");
+    let liar = Forger::start(&dev.rpc, |method, _, result| {
         if method == "annex_claimInput" {
             result["head"] = json!("0xc0");
         }
     });
     let (ok, text) = claims(&liar);
     assert!(!ok && text.contains("the node sent header"), "{text}");
+}
+
+/// Answers one request with spaces until nobody listens any more; how many.
+fn endless(mut stream: TcpStream) -> usize {
+    const CHUNK: usize = 1 << 20;
+    let mut request = [0; 4096];
+    // The client sends it at once, and nothing else before there is an answer.
+    assert!(stream.read(&mut request).expect("a request") > 0);
+    let head =
+        "HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nTransfer-Encoding: chunked\r\n\r\n";
+    stream.write_all(head.as_bytes()).expect("it listens");
+    let chunk = [format!("{CHUNK:x}\r\n").as_bytes(), &[b' '; CHUNK], b"\r\n"].concat();
+    (0..1_000).take_while(|_| stream.write_all(&chunk).is_ok()).count() * CHUNK
+}
+
+#[test]
+fn an_answer_without_end_is_not_read_to_its_end() {
+    let listener = TcpListener::bind("127.0.0.1:0").expect("a free port");
+    let url = format!("http://{}", listener.local_addr().expect("an address"));
+    let server = thread::spawn(move || endless(listener.accept().expect("a connection").0));
+    let (ok, text) = run(&["verify", "--block", "1", "--rpc", &url]);
+    let said = format!("{url} sends more than 67108864 bytes in one answer");
+    assert!(!ok && text.contains(&said), "{text}");
+    let sent = server.join().expect("it ends");
+    // What the sockets hold may have been sent, too.
+    assert!((64 << 20..96 << 20).contains(&sent), "{sent} bytes");
+}
+
+/// The program of `cargo xtask guest --faulty`: it fails on blocks of certain beneficiaries.
+fn faulty_guest() -> Vec<u8> {
+    let folder = concat!(env!("CARGO_MANIFEST_DIR"), "/../../apps/guest");
+    let read = |name: &str| std::fs::read(format!("{folder}/{name}")).expect("it is committed");
+    let (guest, patch) = (read("annex-guest.elf"), read("annex-guest-faulty.elf.zst"));
+    let mut elf = Vec::new();
+    let mut decoder = zstd::Decoder::with_ref_prefix(&patch[..], &guest).expect("a prefix");
+    decoder.read_to_end(&mut elf).expect("it is renewed with the guest: cargo xtask guest --write");
+    elf
+}
+
+/// A block that the leader's key posts with `beneficiary`, once L1 carries it.
+fn post_block_for(dev: &Dev, beneficiary: Address, transaction: Bytes) -> u64 {
+    /// Submits the batches of `annex dev`.
+    const OPERATOR: u32 = 20;
+    dev.everything_safe();
+    let inbox = dev.contract("inbox");
+    let head = dev.rpc.block("latest");
+    let parent: B256 = head["hash"].as_str().expect("a hash").parse().expect("a hash");
+    let origin = dev.records() - 1;
+    let topics = json!([null, B256::from(U256::from(origin))]);
+    let filter = json!([{"fromBlock": "0x0", "address": inbox, "topics": topics}]);
+    let logs = dev.l1.get_result("eth_getLogs", filter);
+    let record = hex::decode(logs[0]["data"].as_str().expect("a record")).expect("hex");
+    // After the accumulator and the block number.
+    let recorded: u64 = U256::from_be_slice(&record[64..96]).to();
+    let timestamp = recorded.max(number(&head["timestamp"]));
+    let block =
+        Block { timestamp, beneficiary, origin, forced: 0, transactions: vec![transaction] };
+    let consumed: u64 = dev.inbox(Inbox::forcedConsumedCall {}).to();
+    let call = L1Call::calldata_batch(inbox, consumed, payload(parent, &[block]));
+    record_of(&call.send(&dev.l1, &Wallet::dev(0, OPERATOR)));
+    let block = number(&head["number"]) + 1;
+    eventually("the block is derived", seconds(60), || {
+        (dev.rpc.block_number("safe") >= block).then_some(())
+    });
+    assert_eq!(dev.rpc.block(format!("{block:#x}"))["miner"], json!(beneficiary));
+    block
+}
+
+#[test]
+fn a_program_that_fails_gives_fault() {
+    const PANICS: Address = address!("00000000000000000000000000000000000fa117");
+    let (folder, seed) = (Folder::new(), seed());
+    let dev = Dev::start(&folder, "dev", &DevOptions::default());
+    let wallet = dev.wallet(seed, 1);
+    let to = Address::repeat_byte(7);
+    dev.send(&wallet.transfer(0, to, U256::ONE));
+    let good = dev.everything_safe();
+    let bad = post_block_for(&dev, PANICS, wallet.transfer(1, to, U256::ONE));
+    let file = folder.path().join("faulty.elf");
+    std::fs::write(&file, faulty_guest()).expect("written");
+    let guest = ["--guest", file.to_str().expect("UTF-8")];
+    let (ok, text) = verify(dev.rpc.url(), &dev.l1, &bad.to_string(), &[]);
+    assert!(ok && text.contains("both leaves agree"), "{text}");
+    let (ok, text) = verify(dev.rpc.url(), &dev.l1, &good.to_string(), &guest);
+    assert!(ok && text.contains("both leaves agree"), "{text}");
+    let (ok, text) = verify(dev.rpc.url(), &dev.l1, &bad.to_string(), &guest);
+    assert!(!ok && text.contains("(FAULT: the program failed)"), "{text}");
+    assert!(text.contains("as the test wants it") && text.contains("the leaves differ"), "{text}");
 }
