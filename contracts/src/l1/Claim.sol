@@ -1,24 +1,23 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 pragma solidity 0.8.37;
 
-import {Clones} from "@openzeppelin/contracts/proxy/Clones.sol";
 import {Claims} from "./Claims.sol";
 
 /// @notice A claimed output as the OP Stack's tools know one: a dispute game. Views only; Claims and the Tournament decide.
-///         Each claim is a clone of one such contract, with what it claims in its code.
+///         Each claim is a clone of one such contract, with `outputRoot ‖ commitment ‖ range` (68 bytes) in its code.
 contract Claim {
-    /// @param index Number of the claim.
+    /// @param outputRoot Zero for a FAULT.
     /// @param range Range that it claims the result of.
+    /// @param number One more than the claim's index.
     /// @param l2Block Number of the claimed block.
     /// @param record Record that the leaf's cursor names.
     struct Details {
         bytes32 outputRoot;
-        bytes32 leaf;
         bytes32 commitment;
-        uint64 index;
-        uint64 range;
+        uint32 range;
+        uint32 number;
         uint64 l2Block;
-        uint64 record;
+        uint48 record;
         uint64 createdAt;
     }
 
@@ -29,29 +28,24 @@ contract Claim {
         claims = Claims(msg.sender);
     }
 
-    /// @notice Everything that the claim's code holds.
-    function details() public view returns (Details memory) {
-        return abi.decode(Clones.fetchCloneArgs(address(this)), (Details));
-    }
-
     /// @notice The claimed output root; zero for a FAULT.
     function rootClaim() external view returns (bytes32) {
-        return details().outputRoot;
+        return _details().outputRoot;
     }
 
     /// @notice Number of the claimed L2 block.
     function l2SequenceNumber() external view returns (uint256) {
-        return details().l2Block;
+        return _details().l2Block;
     }
 
     /// @notice As `l2SequenceNumber`.
     function l2BlockNumber() external view returns (uint256) {
-        return details().l2Block;
+        return _details().l2Block;
     }
 
     /// @notice The claimed L2 block's number as 32 bytes.
     function extraData() external view returns (bytes memory) {
-        return abi.encode(details().l2Block);
+        return abi.encode(_details().l2Block);
     }
 
     function gameType() external view returns (uint32) {
@@ -60,17 +54,17 @@ contract Claim {
 
     /// @notice L1 time at which the claim was made.
     function createdAt() external view returns (uint64) {
-        return details().createdAt;
+        return _details().createdAt;
     }
 
     /// @notice L1 time at which the claim's range was closed; zero before.
     function resolvedAt() external view returns (uint64) {
-        return claims.claim(details().index).resolvedAt;
+        return claims.claim(_details().number - 1).resolvedAt;
     }
 
     /// @notice When the range can be settled if nobody disputes.
     function expectedResolution() external view returns (uint64) {
-        return claims.undisputedUntil(details().range);
+        return claims.undisputedUntil(_details().range);
     }
 
     function maxClockDuration() external view returns (uint64) {
@@ -79,6 +73,10 @@ contract Claim {
 
     /// @notice 0 in progress, 1 beaten, 2 settled.
     function status() external view returns (Claims.ClaimStatus) {
-        return claims.claim(details().index).status;
+        return claims.claim(_details().number - 1).status;
+    }
+
+    function _details() private view returns (Details memory) {
+        return claims.detailsOf(address(this));
     }
 }

@@ -2,6 +2,8 @@
 pragma solidity 0.8.37;
 
 import {Clones} from "@openzeppelin/contracts/proxy/Clones.sol";
+import {RLP} from "@openzeppelin/contracts/utils/RLP.sol";
+import {SafeCast} from "@openzeppelin/contracts/utils/math/SafeCast.sol";
 import {Claim} from "./Claim.sol";
 import {Inbox} from "./Inbox.sol";
 import {Leaf} from "./Leaf.sol";
@@ -54,12 +56,10 @@ contract Claims {
         bytes extraData;
     }
 
-    /// @dev `winner` is one more than the number of the settled claim.
-    struct Range {
-        uint64 end;
-        uint64 opened;
-        uint64 closed;
-        uint48 winner;
+    /// @dev A closed range; `winner` is one more than the number of the settled claim. The Tournament knows the rest.
+    struct Closing {
+        uint64 time;
+        uint32 winner;
         RangeStatus status;
     }
 
@@ -67,18 +67,29 @@ contract Claims {
     struct Settlement {
         bytes32 leaf;
         bytes32 outputRoot;
-        uint64 record;
         uint64 l2Block;
         uint64 range;
         uint64 end;
     }
 
-    /// @dev `newest` is the range opened last.
-    struct Openings {
-        uint64 last;
-        uint64 newest;
-        uint8 count;
+    /// @dev The newest range, when it was opened and where it ends; the record of the newest settled leaf; the numbers of
+    ///      claims and of open ranges.
+    struct Counters {
+        uint40 opened;
+        uint48 end;
+        uint48 record;
+        uint32 range;
+        uint32 claims;
+        uint8 open;
         bool faulted;
+    }
+
+    /// @dev What Claims alone keeps of a claim; `number` is one more than its index.
+    struct Entry {
+        uint32 number;
+        uint64 l2Block;
+        uint48 record;
+        uint64 createdAt;
     }
 
     /// @notice What the OP Stack's tools take for the kind of game: "PO".
@@ -86,7 +97,8 @@ contract Claims {
     /// @notice Most ranges that are open at once.
     uint256 public constant MAX_OPEN = 8;
 
-    uint256 private constant CLONE_LENGTH = 45 + 256;
+    /// EIP-1167's code, and `Claim.Details` after it.
+    uint256 private constant CLONE_LENGTH = 45 + 68;
 
     Inbox public immutable inbox;
     Tournament public immutable tournament;
@@ -97,12 +109,11 @@ contract Claims {
     address private immutable CLAIM;
 
     Settlement private _settled;
-    Openings private _openings;
-    uint64[MAX_OPEN] private _open;
-    mapping(uint256 range => Range) private _ranges;
-    address[] private _games;
-    /// One more than the claim's number.
-    mapping(uint256 range => mapping(bytes32 commitment => uint256)) private _claims;
+    Counters private _counters;
+    /// Open ranges, as many as are counted; what stands behind them means nothing.
+    uint32[MAX_OPEN] private _open;
+    mapping(uint256 range => Closing) private _closings;
+    mapping(uint256 range => mapping(bytes32 commitment => Entry)) private _entries;
 
     event Opened(uint256 indexed range, bytes32 start, uint64 end);
     event Claimed(
@@ -118,7 +129,6 @@ contract Claims {
         uint64 block,
         uint64 forced
     );
-    event DisputeGameCreated(address indexed disputeProxy, uint32 indexed gameType, bytes32 indexed rootClaim);
     event Settled(uint256 indexed range, uint256 indexed index, bytes32 leaf);
     event ClosedWithoutSurvivor(uint256 indexed range);
     event Faulted(uint256 indexed range, bytes32 leaf);
@@ -155,22 +165,22 @@ contract Claims {
     /// @notice Opens the range from the newest settled leaf to the newest record.
     /// @return id Number of the range, and of its tournament.
     function open() external returns (uint256 id) {
-        Openings memory openings = _openings;
-        if (openings.faulted) revert HasFaulted();
-        if (openings.last != 0 && block.timestamp < uint256(openings.last) + claimInterval) {
-            revert TooEarly(uint256(openings.last) + claimInterval);
+        Counters memory c = _counters;
+        if (c.faulted) revert HasFaulted();
+        if (c.range != 0 && block.timestamp < uint256(c.opened) + claimInterval) {
+            revert TooEarly(uint256(c.opened) + claimInterval);
         }
-        if (openings.count == MAX_OPEN) revert TooManyOpen();
-        uint64 end = uint64(inbox.recordCount());
-        // No range was opened after the newest one, and records only grow: no other open range can have this end.
-        Range storage newest = _ranges[openings.newest];
-        if (_settled.record >= end || (newest.status == RangeStatus.Open && newest.end == end)) revert NothingNew();
+        if (c.open == MAX_OPEN) revert TooManyOpen();
+        uint48 end = SafeCast.toUint48(inbox.recordCount());
+        // Records only grow: if an open range ends here, the newest one does.
+        if (c.record >= end || (c.end == end && _isOpen(c.range))) revert NothingNew();
 
         bytes32 start = _settled.leaf;
         id = tournament.open(start, end);
-        _open[openings.count] = uint64(id);
-        _openings = Openings(uint64(block.timestamp), uint64(id), openings.count + 1, false);
-        _ranges[id] = Range(end, uint64(block.timestamp), 0, 0, RangeStatus.Open);
+        _open[c.open] = SafeCast.toUint32(id);
+        (c.opened, c.end, c.range) = (uint40(block.timestamp), end, SafeCast.toUint32(id));
+        ++c.open;
+        _counters = c;
         emit Opened(id, start, end);
     }
 
@@ -182,29 +192,21 @@ contract Claims {
         payable
         returns (uint256 index)
     {
-        if (_ranges[id].status != RangeStatus.Open) revert NotOpen(id);
-        index = _games.length;
         Claim.Details memory d;
-        d.index = uint64(index);
-        d.range = uint64(id);
-        d.record = output.record;
-        d.createdAt = uint64(block.timestamp);
-        if (output.header.length == 0) {
-            d.leaf = Leaf.fault(output.faultOf);
-        } else {
-            (d.outputRoot, d.l2Block) = Header.outputOf(output.header);
-            d.leaf = Leaf.hash(d.outputRoot, output.record, output.block, output.forced);
-        }
-        d.commitment = tournament.enter{value: msg.value}(id, msg.sender, d.leaf, path);
-
-        address game = Clones.cloneWithImmutableArgs(CLAIM, abi.encode(d));
-        _games.push(game);
-        _claims[id][d.commitment] = index + 1;
-        emit DisputeGameCreated(game, GAME_TYPE, d.outputRoot);
+        // No true leaf's record is higher.
+        d.record = SafeCast.toUint48(output.record);
+        bytes32 leaf;
+        (d.outputRoot, d.l2Block, leaf) = _opened(output);
+        d.commitment = tournament.enter{value: msg.value}(id, msg.sender, leaf, path);
+        index = _counters.claims++;
+        _entries[id][d.commitment] = Entry(uint32(index + 1), d.l2Block, d.record, uint64(block.timestamp));
+        // The nth contract that this one creates: `_game` knows its address.
+        address game =
+            Clones.cloneWithImmutableArgs(CLAIM, abi.encodePacked(d.outputRoot, d.commitment, uint32(id)));
         emit Claimed(
             index,
             id,
-            d.leaf,
+            leaf,
             game,
             msg.sender,
             d.commitment,
@@ -219,28 +221,28 @@ contract Claims {
     /// @notice Closes a range whose tournament is over and settles what survived.
     /// @return survivor The surviving commitment; zero if there is none.
     function settle(uint256 id) external returns (bytes32 survivor) {
-        Range storage r = _ranges[id];
-        if (r.status != RangeStatus.Open) revert NotOpen(id);
-        survivor = tournament.finish(id, msg.sender);
-        r.closed = uint64(block.timestamp);
         _forget(id);
-
-        uint256 winner = _claims[id][survivor];
+        survivor = tournament.finish(id, msg.sender);
+        Entry memory entry = _entries[id][survivor];
         // Once a FAULT has settled nothing else does, but bonds are still paid back.
-        if (winner == 0 || _openings.faulted) {
-            r.status = RangeStatus.WithoutSurvivor;
+        if (entry.number == 0 || _counters.faulted) {
+            _closings[id] = Closing(uint64(block.timestamp), 0, RangeStatus.WithoutSurvivor);
             emit ClosedWithoutSurvivor(id);
             return survivor;
         }
-        r.status = RangeStatus.Settled;
-        r.winner = uint48(winner);
-        Claim.Details memory d = _details(_games[winner - 1]);
-        emit Settled(id, winner - 1, d.leaf);
-        if (d.outputRoot == 0) {
-            _openings.faulted = true;
-            emit Faulted(id, d.leaf);
-        } else if (r.end > _settled.end) {
-            _settled = Settlement(d.leaf, d.outputRoot, d.record, d.l2Block, d.range, r.end);
+        _closings[id] = Closing(uint64(block.timestamp), entry.number, RangeStatus.Settled);
+        bytes32 outputRoot = _details(_game(entry.number - 1)).outputRoot;
+        bytes32 leaf = tournament.commitment(id, survivor).last;
+        emit Settled(id, entry.number - 1, leaf);
+        if (outputRoot == 0) {
+            _counters.faulted = true;
+            emit Faulted(id, leaf);
+            return survivor;
+        }
+        uint64 end = tournament.tournament(id).end;
+        if (end > _settled.end) {
+            _settled = Settlement(leaf, outputRoot, entry.l2Block, uint64(id), end);
+            _counters.record = entry.record;
         }
     }
 
@@ -251,22 +253,22 @@ contract Claims {
         returns (bytes32 leaf, bytes32 outputRoot, uint64 record, uint64 l2Block, uint256 id)
     {
         Settlement memory s = _settled;
-        return (s.leaf, s.outputRoot, s.record, s.l2Block, s.range);
+        return (s.leaf, s.outputRoot, _counters.record, s.l2Block, s.range);
     }
 
     /// @notice Whether a FAULT has settled: nothing settles any more, and no range opens.
     function faulted() external view returns (bool) {
-        return _openings.faulted;
+        return _counters.faulted;
     }
 
     /// @notice L1 time at which the newest range was opened; zero before the first.
     function lastOpened() external view returns (uint64) {
-        return _openings.last;
+        return _counters.opened;
     }
 
     /// @notice Ranges that are open, in no order.
     function openRanges() external view returns (uint256[] memory ranges) {
-        ranges = new uint256[](_openings.count);
+        ranges = new uint256[](_counters.open);
         for (uint256 i; i < ranges.length; ++i) ranges[i] = _open[i];
     }
 
@@ -277,28 +279,28 @@ contract Claims {
         view
         returns (bytes32 start, uint64 end, bytes32 endAccumulator, uint64 opened, RangeStatus status)
     {
-        Range memory r = _ranges[id];
-        if (r.status == RangeStatus.None) return (0, 0, 0, 0, RangeStatus.None);
-        return (tournament.tournament(id).start, r.end, inbox.accumulator(r.end - 1), r.opened, r.status);
+        status = _isOpen(id) ? RangeStatus.Open : _closings[id].status;
+        if (status == RangeStatus.None) return (0, 0, 0, 0, status);
+        Tournament.TournamentView memory t = tournament.tournament(id);
+        return (t.start, t.end, inbox.accumulator(t.end - 1), t.opened, status);
     }
 
     /// @notice When a range can be settled if it has at most one claim.
     function undisputedUntil(uint256 id) external view returns (uint64) {
-        return _ranges[id].opened + challengeWindow;
+        return tournament.tournament(id).opened + challengeWindow;
     }
 
     function claim(uint256 index) public view returns (ClaimView memory) {
-        if (index >= _games.length) revert UnknownClaim(index);
-        address game = _games[index];
+        address game = _known(index);
         Claim.Details memory d = _details(game);
         return ClaimView(
             d.range,
             d.commitment,
-            d.leaf,
+            tournament.commitment(d.range, d.commitment).last,
             d.outputRoot,
             d.l2Block,
             d.createdAt,
-            _ranges[d.range].closed,
+            _closings[d.range].time,
             _status(d),
             game
         );
@@ -307,7 +309,7 @@ contract Claims {
     /// @notice Number of the claim that `game` is; reverts if it is none.
     function claimOf(address game) external view returns (uint256) {
         if (!isGameRespected(game)) revert UnknownGame(game);
-        return _details(game).index;
+        return _details(game).number - 1;
     }
 
     /// @notice Whether the claim has lost. It need not wait for its range: a commitment that lost a match never comes back.
@@ -317,22 +319,20 @@ contract Claims {
 
     /// @notice Whether the claim has settled, or `settle` would do it now.
     function isSettleable(uint256 index) public view returns (bool) {
-        if (index >= _games.length) revert UnknownClaim(index);
-        Claim.Details memory d = _details(_games[index]);
-        Range memory r = _ranges[d.range];
-        if (r.status != RangeStatus.Open) return r.winner == index + 1;
+        Claim.Details memory d = _details(_known(index));
+        Closing memory closing = _closings[d.range];
+        if (closing.status != RangeStatus.None) return closing.winner == index + 1;
         (bool over, bytes32 survivor) = tournament.isOver(d.range);
-        return over && survivor == d.commitment && !_openings.faulted;
+        return over && survivor == d.commitment && !_counters.faulted;
     }
 
     /// @notice Number of claims.
     function gameCount() external view returns (uint256) {
-        return _games.length;
+        return _counters.claims;
     }
 
     function gameAtIndex(uint256 index) external view returns (uint32 gameType, uint64 timestamp, address proxy) {
-        if (index >= _games.length) revert UnknownClaim(index);
-        proxy = _games[index];
+        proxy = _known(index);
         return (GAME_TYPE, _details(proxy).createdAt, proxy);
     }
 
@@ -343,15 +343,15 @@ contract Claims {
         view
         returns (GameSearchResult[] memory games)
     {
-        uint256 count = _games.length;
+        uint256 count = _counters.claims;
         if (gameType != GAME_TYPE || start >= count || n == 0) return games;
         games = new GameSearchResult[](n < count ? n : count);
         uint256 found;
-        uint256 newest = _ranges[_settled.range].winner;
-        if (newest != 0) games[found++] = _result(_details(_games[newest - 1]));
+        uint256 newest = _closings[_settled.range].winner;
+        if (newest != 0) games[found++] = _result(_details(_game(newest - 1)));
         for (uint256 i = start + 1; i > 0 && found < games.length; --i) {
             if (i == newest) continue;
-            Claim.Details memory d = _details(_games[i - 1]);
+            Claim.Details memory d = _details(_game(i - 1));
             if (d.outputRoot == 0 || _status(d) == ClaimStatus.Beaten) continue;
             games[found++] = _result(d);
         }
@@ -368,8 +368,8 @@ contract Claims {
     /// @notice Whether `game` is a claim.
     function isGameRespected(address game) public view returns (bool) {
         if (game.code.length != CLONE_LENGTH) return false;
-        uint256 index = _details(game).index;
-        return index < _games.length && _games[index] == game;
+        Claim.Details memory d = _details(game);
+        return d.number != 0 && _game(d.number - 1) == game;
     }
 
     /// @notice Whether `game` is a claim that has settled.
@@ -379,35 +379,77 @@ contract Claims {
 
     /// @notice Whether `game` is a claim that has settled or can be settled now.
     function isGameClaimValid(address game) external view returns (bool) {
-        return isGameRespected(game) && isSettleable(_details(game).index);
+        return isGameRespected(game) && isSettleable(_details(game).number - 1);
+    }
+
+    /// @dev What an output says: its output root and block number (zero for a FAULT), and the leaf that it is.
+    function _opened(Output calldata output) private pure returns (bytes32 outputRoot, uint64 l2Block, bytes32 leaf) {
+        if (output.header.length == 0) return (0, 0, Leaf.fault(output.faultOf));
+        (outputRoot, l2Block) = Header.outputOf(output.header);
+        leaf = Leaf.hash(outputRoot, output.record, output.block, output.forced);
     }
 
     function _status(Claim.Details memory d) private view returns (ClaimStatus) {
-        Range memory r = _ranges[d.range];
-        if (r.status == RangeStatus.Open) {
+        Closing memory closing = _closings[d.range];
+        if (closing.status == RangeStatus.None) {
             return tournament.commitment(d.range, d.commitment).alive ? ClaimStatus.InProgress : ClaimStatus.Beaten;
         }
-        return r.winner == uint256(d.index) + 1 ? ClaimStatus.Settled : ClaimStatus.Beaten;
+        return closing.winner == d.number ? ClaimStatus.Settled : ClaimStatus.Beaten;
     }
 
     function _result(Claim.Details memory d) private view returns (GameSearchResult memory) {
-        uint256 metadata = uint256(GAME_TYPE) << 224 | uint256(d.createdAt) << 160 | uint160(_games[d.index]);
-        return GameSearchResult(d.index, bytes32(metadata), d.createdAt, d.outputRoot, abi.encode(d.l2Block));
+        uint256 metadata = uint256(GAME_TYPE) << 224 | uint256(d.createdAt) << 160 | uint160(_game(d.number - 1));
+        return GameSearchResult(d.number - 1, bytes32(metadata), d.createdAt, d.outputRoot, abi.encode(d.l2Block));
     }
 
-    function _details(address game) private view returns (Claim.Details memory) {
-        return abi.decode(Clones.fetchCloneArgs(game), (Claim.Details));
+    function _known(uint256 index) private view returns (address) {
+        if (index >= _counters.claims) revert UnknownClaim(index);
+        return _game(index);
     }
 
-    /// @dev Takes `range_` from the list of open ones; the last takes its place.
-    function _forget(uint256 range_) private {
-        uint8 last = --_openings.count;
-        for (uint256 i; i < last; ++i) {
-            if (_open[i] == range_) {
-                _open[i] = _open[last];
-                break;
-            }
+    /// @dev The address of a claim: `CREATE`'s, with a nonce that counts from 1 and began with the contract that claims are
+    ///      clones of.
+    function _game(uint256 index) private view returns (address) {
+        bytes[] memory creation = new bytes[](2);
+        (creation[0], creation[1]) = (RLP.encode(address(this)), RLP.encode(index + 2));
+        return address(uint160(uint256(keccak256(RLP.encode(creation)))));
+    }
+
+    /// @dev `number` is zero if no claim says that.
+    function _details(address game) private view returns (Claim.Details memory d) {
+        bytes memory code = Clones.fetchCloneArgs(game);
+        assembly ("memory-safe") {
+            mstore(d, mload(add(code, 32)))
+            mstore(add(d, 32), mload(add(code, 64)))
+            mstore(add(d, 64), shr(224, mload(add(code, 96))))
         }
-        _open[last] = 0;
+        Entry memory entry = _entries[d.range][d.commitment];
+        (d.number, d.l2Block, d.record, d.createdAt) = (entry.number, entry.l2Block, entry.record, entry.createdAt);
+    }
+
+    /// @notice What claim `game` says.
+    function detailsOf(address game) external view returns (Claim.Details memory) {
+        if (!isGameRespected(game)) revert UnknownGame(game);
+        return _details(game);
+    }
+
+    function _isOpen(uint256 id) private view returns (bool) {
+        uint256 count = _counters.open;
+        for (uint256 i; i < count; ++i) {
+            if (_open[i] == id) return true;
+        }
+        return false;
+    }
+
+    /// @dev Takes a range from the list of open ones; the last takes its place.
+    function _forget(uint256 id) private {
+        uint256 count = _counters.open;
+        for (uint256 i; i < count; ++i) {
+            if (_open[i] != id) continue;
+            _open[i] = _open[count - 1];
+            _counters.open = uint8(count - 1);
+            return;
+        }
+        revert NotOpen(id);
     }
 }

@@ -1,7 +1,6 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 pragma solidity 0.8.37;
 
-import {Claim} from "./Claim.sol";
 import {Claims} from "./Claims.sol";
 import {IInbox} from "./IInbox.sol";
 import {Metering} from "./Metering.sol";
@@ -173,7 +172,7 @@ contract Portal is Metering {
         address game = _provenGame(hash, proofSubmitter);
         if (!claims.isGameFinalized(game)) {
             if (!claims.isGameClaimValid(game)) revert OptimismPortal_InvalidRootClaim();
-            claims.settle(Claim(game).details().range);
+            claims.settle(claims.detailsOf(game).range);
         }
 
         finalizedWithdrawals[hash] = true;

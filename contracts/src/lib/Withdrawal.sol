@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 pragma solidity 0.8.37;
 
-import {TrieProof} from "@openzeppelin/contracts/utils/cryptography/TrieProof.sol";
+import {StorageProof} from "./StorageProof.sol";
 
 /// @notice A call that L2 asks L1 for, as `L2ToL1MessagePasser` hashes it.
 struct WithdrawalTransaction {
@@ -20,9 +20,8 @@ library Withdrawal {
     }
 
     /// @notice Whether `proof` shows `sentMessages[withdrawalHash]` in the storage of the message passer with root `storageRoot`.
-    /// @dev Reverts on nodes that are no RLP.
     function isSent(bytes32 withdrawalHash, bytes32 storageRoot, bytes[] memory proof) internal pure returns (bool) {
         bytes32 slot = keccak256(abi.encode(withdrawalHash, uint256(0)));
-        return TrieProof.verify(hex"01", storageRoot, abi.encodePacked(keccak256(abi.encode(slot))), proof);
+        return StorageProof.holds(storageRoot, keccak256(abi.encode(slot)), 1, proof);
     }
 }
