@@ -135,9 +135,19 @@ contract TournamentTest is TournamentBase {
         refuse(Tournament.WrongBond.selector, address(this), STAKE - 1, enterData(id, p, ALICE));
         refuse(Tournament.WrongBond.selector, address(this), STAKE + 1, enterData(id, p, ALICE));
         bytes32[] memory path = new bytes32[](25);
-        refuse(Tournament.BadPath.selector, address(this), STAKE, abi.encodeCall(Tournament.enter, (id, ALICE, start, path)));
+        refuse(
+            Tournament.BadPath.selector,
+            address(this),
+            STAKE,
+            abi.encodeCall(Tournament.enter, (id, ALICE, start, path))
+        );
         path = new bytes32[](27);
-        refuse(Tournament.BadPath.selector, address(this), STAKE, abi.encodeCall(Tournament.enter, (id, ALICE, start, path)));
+        refuse(
+            Tournament.BadPath.selector,
+            address(this),
+            STAKE,
+            abi.encodeCall(Tournament.enter, (id, ALICE, start, path))
+        );
         enter(id, p, ALICE);
         refuse(Tournament.AlreadyJoined.selector, address(this), STAKE, enterData(id, p, BOB));
         vm.warp(block.timestamp + A);
@@ -194,8 +204,9 @@ contract TournamentTest is TournamentBase {
         refuse(reason, ALICE, 0, abi.encodeCall(Tournament.advance, (number, l, r, l, r)));
         // The other's nodes are not the mover's.
         Plan memory q = liar(1);
-        bytes memory data =
-            abi.encodeCall(Tournament.advance, (number, node(q, 25, 0), node(q, 25, 1), node(q, 24, 0), node(q, 24, 1)));
+        bytes memory data = abi.encodeCall(
+            Tournament.advance, (number, node(q, 25, 0), node(q, 25, 1), node(q, 24, 0), node(q, 24, 1))
+        );
         refuse(reason, BOB, 0, data);
         bytes32[] memory none;
         refuse(Tournament.WrongPhase.selector, ALICE, 0, abi.encodeCall(Tournament.seal, (number, l, r, 0, none, "")));
@@ -233,7 +244,9 @@ contract TournamentTest is TournamentBase {
         equal(t.start, run(inputOf(m.agreed))[0], "boot state");
     }
 
-    function refuseSeal(bytes4 reason, Plan memory q, bytes32 agreed, bytes32[] memory path, bytes memory opening) private {
+    function refuseSeal(bytes4 reason, Plan memory q, bytes32 agreed, bytes32[] memory path, bytes memory opening)
+        private
+    {
         refuse(reason, BOB, 0, sealOf(q, agreed, path, opening));
     }
 
@@ -416,13 +429,17 @@ contract TournamentTest is TournamentBase {
 
     function trueInstructions(Dispute memory d) private pure returns (Plan memory p) {
         p = plan(d.states[1]);
-        for (uint256 i = 2; i < 9; ++i) p = then(p, i - 1, d.states[i]);
+        for (uint256 i = 2; i < 9; ++i) {
+            p = then(p, i - 1, d.states[i]);
+        }
     }
 
     function lyingInstructions(Dispute memory d, uint256 from) private pure returns (Plan memory p) {
         if (from == 0) return plan(d.lie);
         p = plan(d.states[1]);
-        for (uint256 i = 1; i < from && i < 8; ++i) p = then(p, i, d.states[i + 1]);
+        for (uint256 i = 1; i < from && i < 8; ++i) {
+            p = then(p, i, d.states[i + 1]);
+        }
         p = then(p, from, d.lie);
     }
 
@@ -485,7 +502,12 @@ contract TournamentTest is TournamentBase {
         bytes memory longer = bytes.concat(words[last], hex"00");
         bytes32 hash = keccak256(longer);
         refuse(reason, ALICE, STAKE, abi.encodeCall(Tournament.join, (d.runs, hash, path, longer)));
-        refuse(Tournament.BadPath.selector, ALICE, STAKE, abi.encodeCall(Tournament.join, (d.runs, last, new bytes32[](26), words[last])));
+        refuse(
+            Tournament.BadPath.selector,
+            ALICE,
+            STAKE,
+            abi.encodeCall(Tournament.join, (d.runs, last, new bytes32[](26), words[last]))
+        );
         // Neither fault nor another output is contested here, nor an exit with another code or a run that goes on.
         bytes32 input = inputOf(start);
         reason = Tournament.NotContested.selector;
@@ -496,7 +518,12 @@ contract TournamentTest is TournamentBase {
         refuse(reason, ALICE, STAKE, joinData(d.runs, plan(stateOf(0, 0, 0, 1 << 248 | 1 << 8, input, OUTPUT))));
         join(d.runs, p, ALICE);
         refuse(Tournament.AlreadyJoined.selector, BOB, STAKE, joinData(d.runs, p));
-        refuse(Tournament.WrongLevel.selector, address(this), STAKE, abi.encodeCall(Tournament.enter, (d.runs, ALICE, last, path)));
+        refuse(
+            Tournament.WrongLevel.selector,
+            address(this),
+            STAKE,
+            abi.encodeCall(Tournament.enter, (d.runs, ALICE, last, path))
+        );
         refuse(Tournament.WrongLevel.selector, address(this), 0, abi.encodeCall(Tournament.finish, (d.runs, ALICE)));
         join(d.runs, plan(d.lie), BOB);
         d.instructions = descend(matchId(d.runs, 0), STRANGER).child;
@@ -644,8 +671,15 @@ contract TournamentTest is TournamentBase {
         uint256 liars = bound(seed, 1, 5);
         uint256 turn = seed / 5 % (liars + 1);
         for (uint256 i = 0; i <= liars; ++i) {
-            if (i == turn) enter(id, then(staying(), 1000, leafAt(50, END)), ALICE);
-            else enter(id, then(staying(), 1 + uint256(keccak256(abi.encode(seed, i))) % (1 << 26 - 1), leafAt(60 + i, 0)), BOB);
+            if (i == turn) {
+                enter(id, then(staying(), 1000, leafAt(50, END)), ALICE);
+            } else {
+                enter(
+                    id,
+                    then(staying(), 1 + uint256(keccak256(abi.encode(seed, i))) % (1 << 26 - 1), leafAt(60 + i, 0)),
+                    BOB
+                );
+            }
         }
         for (uint256 i = 0; i < game.tournament(id).matches; ++i) {
             descend(matchId(id, i), STRANGER);
@@ -755,7 +789,13 @@ contract TournamentTest is TournamentBase {
         vm.warp(block.timestamp + G + 1);
         measure("seal, level 1", BOB, 0, moveData(number), ALL);
         measure("join, level 2", ALICE, STAKE, joinData(d.instructions, remembered(trueInstructions(d), 2)), ALL);
-        measure("join, level 2, matched", BOB, STAKE, joinData(d.instructions, remembered(lyingInstructions(d, 4), 2)), 330_000);
+        measure(
+            "join, level 2, matched",
+            BOB,
+            STAKE,
+            joinData(d.instructions, remembered(lyingInstructions(d, 4), 2)),
+            330_000
+        );
         number = matchId(d.instructions, 0);
         descendTo(number, 1, STRANGER);
         measure("seal, level 2", BOB, 0, moveData(number), ALL);
