@@ -1,16 +1,17 @@
 //! From L1's records to blocks of the store.
 
 use crate::{
+    leaves::{self, Leaves, Tip},
     node::NodeError,
     progress::{self, Derived, Progress, StoredRecord},
 };
 use alloy_eips::eip4844::Blob;
-use annex_derive::{Checkpoint, Cursor, Derivation, Step};
+use annex_derive::{BlockStep, Checkpoint, Cursor, Derivation, Step};
 use annex_l1::{BlockRef, Event, Follower, L1Client, L1Error};
 use annex_sequencer::{Engine, ImportOutcome};
 use annex_store::{Snapshot, Store, StoreError, StoredBlock};
 use annex_types::{
-    BatchData, BatchRecord, BlockInput, ChainConfig, ExtraData, Record, RecordPayload,
+    BatchData, BatchRecord, BlockInput, ChainConfig, ExtraData, Header, Record, RecordPayload,
 };
 use std::{
     sync::Arc,
@@ -27,6 +28,9 @@ pub(crate) struct FollowTask {
     pub follower: Follower,
     pub derivation: Derivation,
     pub derived: Derived,
+    pub tip: Tip,
+    /// Where witnesses of rejected blocks are kept, if they are.
+    pub keep_rejected: Option<Leaves>,
     pub store: Store,
     pub engine: Engine,
     pub progress: Arc<Progress>,
@@ -39,10 +43,21 @@ pub(crate) struct FollowTask {
 pub(crate) fn restore(
     config: &ChainConfig,
     store: &Store,
-) -> Result<(Derived, Derivation), NodeError> {
+) -> Result<(Derived, Derivation, Tip), NodeError> {
+    let tip = Tip::restore(store)?;
     let snapshot = store.snapshot()?;
     let derived = progress::derived(&snapshot)?;
-    Ok((derived, resume(config, &snapshot, &derived)?))
+    check_tip(&tip, &derived)?;
+    Ok((derived, resume(config, &snapshot, &derived)?, tip))
+}
+
+/// Both are written at once.
+fn check_tip(tip: &Tip, derived: &Derived) -> Result<(), StoreError> {
+    let leaf = tip.stored();
+    match leaf.block == derived.safe && leaf.cursor == derived.checkpoint.cursor {
+        true => Ok(()),
+        false => Err(StoreError::Corrupt("the newest leaf is not where derivation stands")),
+    }
 }
 
 impl FollowTask {
@@ -171,17 +186,13 @@ impl FollowTask {
                 let (number, before) = (self.derived.safe + 1, self.derivation.cursor());
                 let header = match self.own_block(number, &step.input)? {
                     Some(block) => block.header,
-                    None => match self.engine.import(self.derived.safe, step.input).await? {
-                        ImportOutcome::Applied(header) => header.inner().clone(),
-                        ImportOutcome::Rejected(reason) => {
-                            tracing::warn!(record = step.record, block = ?step.block, %reason, "block rejected");
-                            metrics::counter!("annex_rejected_blocks_total").increment(1);
-                            self.derivation.rejected()?;
-                            return self.keep(None);
-                        }
+                    None => match self.import(step).await? {
+                        Some(header) => header,
+                        None => return Ok(()),
                     },
                 };
                 self.derivation.applied(&header);
+                self.tip.applied(&header, self.derivation.head().hash);
                 self.derived.safe = number;
                 let forced = self.derivation.head().forced_count;
                 self.engine.safe(number, forced)?;
@@ -204,9 +215,31 @@ impl FollowTask {
         }
     }
 
+    /// Executes a block of a batch. None if it was rejected, which is kept as a step of its own.
+    async fn import(&mut self, step: BlockStep) -> Result<Option<Header>, NodeError> {
+        let witnessed = self.keep_rejected.clone().map(|leaves| (leaves, step.input.clone()));
+        let outcome = self.engine.import(self.derived.safe, step.input).await?;
+        let reason = match outcome {
+            ImportOutcome::Applied(header) => return Ok(Some(header.inner().clone())),
+            ImportOutcome::Rejected(reason) => reason,
+        };
+        tracing::warn!(record = step.record, block = ?step.block, %reason, "block rejected");
+        metrics::counter!("annex_rejected_blocks_total").increment(1);
+        self.derivation.rejected()?;
+        self.keep(None)?;
+        if let Some((leaves, input)) = witnessed
+            && let Err(error) =
+                leaves.keep_rejected(self.derived.safe, &input, self.tip.stored().hash)
+        {
+            tracing::warn!(%error, "the witness of a rejected block could not be kept");
+        }
+        Ok(None)
+    }
+
     fn keep(&mut self, block: Option<(u64, Cursor)>) -> Result<(), NodeError> {
         self.derived.checkpoint = self.derivation.checkpoint();
-        Ok(progress::put_derived(&self.store, &self.derived, block)?)
+        let leaf = self.tip.step(self.derived.checkpoint.cursor);
+        Ok(progress::put_step(&self.store, &self.derived, block, (self.tip.index, leaf))?)
     }
 
     /// The block of the store at `number`, if it is what `input` makes on the derived head.
@@ -238,9 +271,6 @@ impl FollowTask {
     async fn rewind(&mut self, keep: u64) -> Result<(), NodeError> {
         self.progress.set_caught_up(false);
         self.progress.count_reorg();
-        let checkpoints: Vec<_> = self.follower.checkpoints().collect();
-        progress::truncate_records(&self.store, keep, &checkpoints)?;
-        self.engine.truncate_records(keep)?;
         let snapshot = self.store.snapshot()?;
         let mut safe = self.derived.safe;
         while safe > 0 && progress::record_of_block(&snapshot, safe)?.is_none_or(|r| r >= keep) {
@@ -252,7 +282,11 @@ impl FollowTask {
         } else {
             self.derived = Derived { safe, checkpoint: checkpoint_before(&snapshot, safe, keep)? };
         }
-        progress::put_derived(&self.store, &self.derived, None)?;
+        self.tip = Tip::at(&snapshot, leaves::last_before(&snapshot, keep)?)?;
+        check_tip(&self.tip, &self.derived)?;
+        let checkpoints: Vec<_> = self.follower.checkpoints().collect();
+        progress::rewind(&self.store, keep, &checkpoints, &self.derived, self.tip.index)?;
+        self.engine.truncate_records(keep)?;
         self.progress.set_safe(safe);
         if !self.orders {
             self.engine.take_back(safe)?;
@@ -297,7 +331,7 @@ fn check_genesis(
 }
 
 /// Whether a stored block was made of this input, its parent's forced count being known.
-fn same_input(block: &StoredBlock, forced_before: u64, input: &BlockInput) -> bool {
+pub(crate) fn same_input(block: &StoredBlock, forced_before: u64, input: &BlockInput) -> bool {
     let header = &block.header;
     let Ok(extra) = ExtraData::decode(&header.extra_data) else { return false };
     let attributes = &input.attributes;

@@ -10,6 +10,7 @@ mod dev;
 mod feed;
 mod follow;
 mod forward;
+mod leaves;
 mod node;
 mod post;
 mod progress;
@@ -21,7 +22,8 @@ pub use annex_rpc::MAX_PROOF_CHANGES;
 pub use annex_store::Durability;
 pub use config::{HISTORY, LeaderKeys, NodeConfig, Role};
 pub use dev::{Dev, DevConfig, DevError};
-pub use node::{Node, NodeError, genesis};
+pub use leaves::{BlobsNeeded, Leaves, RANGE_HEIGHT, StepError, StoredLeaf};
+pub use node::{Node, NodeError, genesis, program_boot};
 pub use proofs::{ClaimStart, ExecutionWitness, RecordJson, WitnessPage};
 pub use status::{Stage, TransactionStatus};
 

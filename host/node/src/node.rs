@@ -7,13 +7,18 @@ use crate::{
     feed::{self, FeedState},
     follow::{self, FollowTask},
     forward::Forward,
+    leaves::Leaves,
     post::{self, PostTask},
     progress::{self, Progress},
     proofs,
 };
 use alloy_primitives::{Address, B256, U256};
 use annex_derive::LogError;
-use annex_l1::{Follower, L1Client, L1Error, Poster, SendLimits, contracts::Lease, predeploys};
+use annex_l1::{
+    Follower, L1Client, L1Error, Poster, ProgramBoot, SendLimits, SettlementError,
+    check_settlement, contracts::Lease, predeploys,
+};
+use annex_riscv::{Machine, Program};
 use annex_rpc::{Handle, Reply, Route, ServeError, ServerConfig};
 use annex_sequencer::{Engine, EngineConfig, EngineError, KeyError, PromiseSigner, Sequencing};
 use annex_stf::SealedBlock;
@@ -46,6 +51,8 @@ pub enum NodeError {
     Genesis { named: B256, made: B256 },
     #[error("the data directory holds another chain (genesis {found}); choose another --data-dir")]
     OtherChain { found: B256 },
+    #[error(transparent)]
+    Settlement(#[from] SettlementError),
     #[error("record 0 on L1 commits to another configuration or genesis than deployment.json")]
     NotOurChain,
     #[error(
@@ -61,6 +68,7 @@ pub enum NodeError {
 pub struct Node {
     server: Handle,
     pub(crate) engine: Engine,
+    leaves: Leaves,
     tasks: Vec<JoinHandle<()>>,
     failed: watch::Receiver<Option<Arc<NodeError>>>,
 }
@@ -70,6 +78,13 @@ pub fn genesis(config: &ChainConfig) -> SealedBlock {
     annex_stf::genesis(config, &predeploys())
 }
 
+/// How the program of spec/claim.md starts.
+pub fn program_boot() -> ProgramBoot {
+    let program = Program::from_elf(annex_claim::PROGRAM).expect("the committed file is a program");
+    let mut machine = Machine::boot(&program, B256::ZERO);
+    ProgramBoot { memory_root: machine.memory_root(), pc: machine.pc() }
+}
+
 impl Node {
     /// Opens the store, replays what was promised, starts to follow L1 and serves.
     pub async fn start(config: NodeConfig, metrics: PrometheusHandle) -> Result<Self, NodeError> {
@@ -77,6 +92,8 @@ impl Node {
         client.expect_chain(config.deployment.l1_chain_id)?;
         let chain = config.deployment.chain_config();
         let store = open_store(&config, &chain)?;
+        let program = program_boot();
+        check_settlement(&client, &config.deployment, &program, &genesis(&chain).header).await?;
         let sequencing = sequencing(&config, &client).await?;
         let leads = sequencing.is_some();
         let engine = Engine::start(
@@ -105,6 +122,7 @@ impl Node {
         let mut methods = api::module(&config.deployment, &client, &l2, &feed);
         let max_changes = config.max_proof_changes.saturating_mul(proofs::WITNESS_CHANGES);
         methods.merge(proofs::module(&l2, max_changes)).expect("their names are distinct");
+        let leaves = Leaves::new(chain.clone(), store.clone());
         let routes = routes(&l2, metrics);
         let limits = ServerConfig {
             max_proof_changes: config.max_proof_changes,
@@ -136,11 +154,16 @@ impl Node {
             stopped.stopped().await;
             Err(EngineError::Stopped.into())
         }));
-        Ok(Self { server, engine, tasks, failed })
+        Ok(Self { server, engine, leaves, tasks, failed })
     }
 
     pub fn addr(&self) -> SocketAddr {
         self.server.addr
+    }
+
+    /// What the node knows of the leaves that L1's records lead to.
+    pub fn leaves(&self) -> &Leaves {
+        &self.leaves
     }
 
     /// Resolves once every one of the accounts owns something on L2.
@@ -268,7 +291,7 @@ fn follow_task(
         parameters.l1_confirmations,
         progress::l1_checkpoints(&store.snapshot()?)?,
     );
-    let (derived, derivation) = follow::restore(chain, store)?;
+    let (derived, derivation, tip) = follow::restore(chain, store)?;
     progress.set_safe(derived.safe);
     Ok(FollowTask {
         config: chain.clone(),
@@ -276,6 +299,8 @@ fn follow_task(
         follower,
         derivation,
         derived,
+        tip,
+        keep_rejected: config.keep_witnesses.then(|| Leaves::new(chain.clone(), store.clone())),
         store: store.clone(),
         engine: engine.clone(),
         progress: progress.clone(),

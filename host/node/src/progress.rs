@@ -1,5 +1,6 @@
 //! How far the node has followed L1, as it is kept in the store and shown to readers.
 
+use crate::leaves::StoredLeaf;
 use alloy_primitives::B256;
 use annex_derive::{Checkpoint as DeriveCheckpoint, Cursor};
 use annex_l1::{Checkpoint as L1Checkpoint, L1Record};
@@ -60,14 +61,16 @@ pub(crate) fn derived(snapshot: &Snapshot) -> Result<Derived, StoreError> {
     Ok(decode(snapshot.get_meta(DERIVE)?)?.unwrap_or_default())
 }
 
-/// Also notes where derivation stood before `block`, if one was derived.
-pub(crate) fn put_derived(
+/// Keeps where a step led, the leaf after it, and, if it made a block, where derivation stood before that.
+pub(crate) fn put_step(
     store: &Store,
     derived: &Derived,
     block: Option<(u64, Cursor)>,
+    (index, leaf): (u64, StoredLeaf),
 ) -> Result<(), StoreError> {
     store.write(|writer| {
         writer.put_meta(DERIVE, Some(&encode(derived)))?;
+        writer.put_leaf(index, leaf.hash, &leaf.encode())?;
         match block {
             Some((block, before)) => {
                 writer.put_meta(&block_cursor_key(block), Some(&encode(&before)))
@@ -75,6 +78,16 @@ pub(crate) fn put_derived(
             None => Ok(()),
         }
     })
+}
+
+/// Notes where derivation stood before a block.
+#[cfg(test)]
+pub(crate) fn put_block_cursor(
+    store: &Store,
+    block: u64,
+    before: Cursor,
+) -> Result<(), StoreError> {
+    store.put_meta(&block_cursor_key(block), Some(&encode(&before)))
 }
 
 pub(crate) fn l1_checkpoints(snapshot: &Snapshot) -> Result<Vec<L1Checkpoint>, StoreError> {
@@ -99,14 +112,18 @@ pub(crate) fn put_records(
     })
 }
 
-/// Forgets record `keep` and all later ones.
-pub(crate) fn truncate_records(
+/// Forgets record `keep` and all later ones, and the leaves after leaf `last`.
+pub(crate) fn rewind(
     store: &Store,
     keep: u64,
     checkpoints: &[&L1Checkpoint],
+    derived: &Derived,
+    last: u64,
 ) -> Result<(), StoreError> {
     store.write(|writer| {
         writer.truncate_records(keep)?;
+        writer.truncate_leaves(last + 1)?;
+        writer.put_meta(DERIVE, Some(&encode(derived)))?;
         writer.put_meta(L1, Some(&encode(&checkpoints)))
     })
 }

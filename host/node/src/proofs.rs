@@ -8,7 +8,7 @@
 mod kept;
 mod pages;
 
-pub(crate) use kept::Keeper;
+pub(crate) use kept::{Keeper, keep_rejected, kept, kept_rejected};
 pub use pages::WitnessPage;
 
 use crate::{chain::L2, progress};

@@ -10,7 +10,9 @@ pub enum StoreError {
     #[error("data directory {0} is in use by another process")]
     DataDirLocked(PathBuf),
     /// Written by another version: use that one, or rebuild.
-    #[error("store has format {found:?}, this version reads {expected}")]
+    #[error(
+        "the store has format {found:?}, this version reads {expected}: use the version that wrote it, or start over with another data directory"
+    )]
     Format { found: Option<u32>, expected: u32 },
     /// The file contradicts itself: rebuild.
     #[error("store is corrupt: {0}")]

@@ -228,6 +228,40 @@ impl Snapshot {
         Ok(Some((decode_u64(key.value())?, value.value().to_vec())))
     }
 
+    /// Hash and bytes of a leaf of the caller's.
+    pub fn leaf(&self, index: u64) -> Result<Option<(B256, Vec<u8>)>> {
+        let Some(guard) = self.get_number(Tab::Leaves, index)? else {
+            return Ok(None);
+        };
+        let (hash, leaf) = split_leaf(guard.value())?;
+        Ok(Some((hash, leaf.to_vec())))
+    }
+
+    /// Index of the leaf with this hash.
+    pub fn leaf_index(&self, hash: B256) -> Result<Option<u64>> {
+        let guard = self.get(Tab::LeafIndexes, hash.as_slice())?;
+        guard.map(|guard| decode_u64(guard.value())).transpose()
+    }
+
+    /// Indexes of the first and the last leaf; between them none is missing.
+    pub fn leaf_range(&self) -> Result<Option<RangeInclusive<u64>>> {
+        let mut leaves = self.table(Tab::Leaves).range::<&[u8]>(..)?;
+        let Some((first, _)) = leaves.next().transpose()? else {
+            return Ok(None);
+        };
+        let first = decode_u64(first.value())?;
+        let last = leaves.next_back().transpose()?;
+        let last = last.map_or(Ok(first), |(key, _)| decode_u64(key.value()))?;
+        Ok(Some(first..=last))
+    }
+
+    /// Hashes of the leaves of a range that there are, in order.
+    pub fn leaf_hashes(&self, range: RangeInclusive<u64>) -> Result<Vec<B256>> {
+        let (first, last) = (range.start().to_be_bytes(), range.end().to_be_bytes());
+        let leaves = self.table(Tab::Leaves).range(first.as_slice()..=last.as_slice())?;
+        leaves.map(|entry| Ok(split_leaf(entry?.1.value())?.0)).collect()
+    }
+
     pub(crate) fn code(&self, hash: B256) -> Result<Bytes> {
         let guard = self.get(Tab::Codes, hash.as_slice())?;
         let guard = guard.ok_or(StoreError::Corrupt("no code"))?;
@@ -239,6 +273,11 @@ pub(crate) fn decode_head(bytes: &[u8]) -> Result<Head> {
     let (number, hash) = bytes.split_at_checked(8).unwrap_or_default();
     let hash = B256::try_from(hash).map_err(|_| StoreError::Corrupt("head"))?;
     Ok(Head { number: decode_u64(number)?, hash })
+}
+
+pub(crate) fn split_leaf(bytes: &[u8]) -> Result<(B256, &[u8])> {
+    let (hash, leaf) = bytes.split_first_chunk().ok_or(StoreError::Corrupt("leaf"))?;
+    Ok((B256::new(*hash), leaf))
 }
 
 fn split_header(bytes: &[u8]) -> Result<(B256, &[u8])> {

@@ -9,7 +9,7 @@ use redb::{ReadOnlyTable, ReadTransaction, Table, TableDefinition, WriteTransact
 use crate::StoreError;
 
 /// Version of all that follows.
-pub(crate) const FORMAT: u32 = 2;
+pub(crate) const FORMAT: u32 = 3;
 
 type Bytes = &'static [u8];
 pub(crate) type WriteTable<'t> = Table<'t, Bytes, Bytes>;
@@ -23,6 +23,10 @@ pub(crate) enum Tab {
     UserMeta,
     /// index u64 → bytes of the caller's.
     Records,
+    /// index u64 → hash ‖ bytes of the caller's.
+    Leaves,
+    /// hash → index u64 in `Leaves`.
+    LeafIndexes,
     /// number u64 → hash ‖ rlp(header).
     Headers,
     /// hash → number u64.
@@ -57,12 +61,14 @@ pub(crate) enum Tab {
     Changes,
 }
 
-const COUNT: usize = 19;
+const COUNT: usize = 21;
 
 const DEFINITIONS: [TableDefinition<'static, Bytes, Bytes>; COUNT] = [
     TableDefinition::new("meta"),
     TableDefinition::new("user_meta"),
     TableDefinition::new("records"),
+    TableDefinition::new("leaves"),
+    TableDefinition::new("leaf_indexes"),
     TableDefinition::new("headers"),
     TableDefinition::new("numbers"),
     TableDefinition::new("bodies"),

@@ -373,6 +373,35 @@ fn records_are_kept_and_cut() {
 }
 
 #[test]
+fn leaves_are_found_by_index_and_hash_cut_and_pruned() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = Store::open(dir.path(), options(ALL)).unwrap();
+    assert_eq!(store.snapshot().unwrap().leaf_range().unwrap(), None);
+    let hash = |i: u64| keccak256(i.to_be_bytes());
+    let put = |i: u64| store.write(|writer| writer.put_leaf(i, hash(i), &i.to_le_bytes()));
+    (0..300).try_for_each(put).unwrap();
+    store.write(|writer| writer.truncate_leaves(257)).unwrap();
+    store.write(|writer| writer.prune_leaves(0)).unwrap();
+    assert_eq!(store.snapshot().unwrap().leaf_range().unwrap(), Some(0..=256));
+    store.write(|writer| writer.prune_leaves(10)).unwrap();
+    let snapshot = store.snapshot().unwrap();
+    assert_eq!(snapshot.leaf_range().unwrap(), Some(10..=256));
+    for i in 0..300 {
+        let there = (10..=256).contains(&i);
+        let leaf = there.then(|| (hash(i), i.to_le_bytes().to_vec()));
+        assert_eq!(snapshot.leaf(i).unwrap(), leaf);
+        assert_eq!(snapshot.leaf_index(hash(i)).unwrap(), there.then_some(i));
+    }
+    let hashes: Vec<_> = (250..=256).map(hash).collect();
+    assert_eq!(snapshot.leaf_hashes(250..=400).unwrap(), hashes);
+    // Another one in the place of a removed one.
+    store.write(|writer| writer.put_leaf(257, hash(1_000), &[])).unwrap();
+    let snapshot = store.snapshot().unwrap();
+    assert_eq!(snapshot.leaf_range().unwrap(), Some(10..=257));
+    assert_eq!(snapshot.leaf_index(hash(257)).unwrap(), None);
+}
+
+#[test]
 fn other_formats_and_other_files_are_refused() {
     let dir = tempfile::tempdir().unwrap();
     let store = Store::open(dir.path(), options(ALL)).unwrap();

@@ -9,7 +9,7 @@ use annex_types::{Header, Receipt, RecoveredTransaction};
 use redb::{ReadableTable, WriteTransaction};
 
 use crate::cache::Staged;
-use crate::snapshot::{Head, decode_head, decode_header, decode_transaction};
+use crate::snapshot::{Head, decode_head, decode_header, decode_transaction, split_leaf};
 use crate::tables::{
     ChangedKeys, List, META_HEAD, META_OLDEST, META_VERSION, SLOT_KEY, Tab, Tables, WriteTable,
     account_value, decode_account, decode_slot, decode_u64, encode_list, history_key, node_key,
@@ -327,6 +327,37 @@ impl<'t> Writer<'t> {
             Some(value) => self.put(Tab::UserMeta, key, value),
             None => self.remove(Tab::UserMeta, key),
         }
+    }
+
+    /// Sets a leaf: a state that the caller numbers and finds by its hash, too.
+    pub fn put_leaf(&mut self, index: u64, hash: B256, leaf: &[u8]) -> Result<()> {
+        let key = index.to_be_bytes();
+        self.put(Tab::Leaves, &key, &[hash.as_slice(), leaf].concat())?;
+        self.put(Tab::LeafIndexes, hash.as_slice(), &key)
+    }
+
+    /// Removes the leaves from `index` on.
+    pub fn truncate_leaves(&mut self, index: u64) -> Result<()> {
+        self.remove_leaves(index, u64::MAX)
+    }
+
+    /// Removes the leaves before `index`.
+    pub fn prune_leaves(&mut self, index: u64) -> Result<()> {
+        match index.checked_sub(1) {
+            Some(last) => self.remove_leaves(0, last),
+            None => Ok(()),
+        }
+    }
+
+    fn remove_leaves(&mut self, first: u64, last: u64) -> Result<()> {
+        let (first, last) = (first.to_be_bytes(), last.to_be_bytes());
+        let range = first.as_slice()..=last.as_slice();
+        let mut hashes = Vec::new();
+        for entry in self.tables[Tab::Leaves].range::<&[u8]>(range.clone())? {
+            hashes.push(split_leaf(entry?.1.value())?.0);
+        }
+        self.tables[Tab::Leaves].retain_in::<&[u8], _>(range, |_, _| false)?;
+        hashes.iter().try_for_each(|hash| self.remove(Tab::LeafIndexes, hash.as_slice()))
     }
 
     /// Sets a record of the caller's.

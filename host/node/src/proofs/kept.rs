@@ -1,17 +1,30 @@
 //! Witnesses that are built as blocks are sealed or derived and kept until the blocks are settled: for whoever will have to
-//! prove a block when its state is long out of reach. On a thread of its own, which shares the store's writer with the sealer.
+//! prove a block when its state is long out of reach. Building one costs as much as sealing the block did: a thread of its own
+//! does it, which yields to all others, so that a leader that has more to do than it can loses no speed by it. How much can
+//! wait is bounded by what L1 has yet to carry (`annex_witness_lag_blocks`).
 
 use super::{ExecutionWitness, ProofError, witness};
 use crate::node::NodeError;
 use alloy_primitives::{B256, Sealed};
+use annex_sequencer::EngineError;
 use annex_store::{Snapshot, Store, StoreError};
 use annex_types::{ChainConfig, Header};
-use std::sync::Arc;
-use tokio::sync::broadcast::{Receiver, error::RecvError};
+use std::{
+    sync::{Arc, mpsc},
+    thread,
+};
+use tokio::sync::{
+    broadcast::{Receiver, error::RecvError},
+    oneshot,
+};
 
 /// In the store: number u64 of the next block to keep the witness of.
 const NEXT: &[u8] = b"witness/next";
 const LEVEL: i32 = 1;
+/// Of the builder's thread, from 0 to 19, the least (Linux, setpriority(2)). Not the least: it takes locks of the store, if
+/// only for moments.
+#[cfg(target_os = "linux")]
+const NICENESS: i32 = 15;
 
 /// `witness/` ‖ number u64 → the block's hash, then zstd of the RLP of its witness, or nothing where none could be built. A block
 /// that a reorganisation replaced has another hash.
@@ -27,24 +40,50 @@ enum KeepError {
     #[error(transparent)]
     Store(#[from] StoreError),
     #[error("compressing a witness: {0}")]
-    Compress(#[from] std::io::Error),
+    Compress(std::io::Error),
+    #[error("the thread that builds witnesses has ended")]
+    Ended,
 }
 
 /// The witness kept of the block with this number and hash.
-pub(super) fn kept(
+pub(crate) fn kept(
     snapshot: &Snapshot,
     number: u64,
     hash: B256,
 ) -> Result<Option<ExecutionWitness>, StoreError> {
     let Some(bytes) = snapshot.get_meta(&key(number))? else { return Ok(None) };
     match bytes.split_at_checked(hash.len()) {
-        Some((of, frame)) if of == hash.as_slice() && !frame.is_empty() => {
-            let corrupt = || StoreError::Corrupt("a kept witness");
-            let rlp = zstd::stream::decode_all(frame).map_err(|_| corrupt())?;
-            alloy_rlp::decode_exact(&rlp).map(Some).map_err(|_| corrupt())
-        }
+        Some((of, frame)) if of == hash.as_slice() && !frame.is_empty() => decode(frame).map(Some),
         _ => Ok(None),
     }
+}
+
+fn decode(frame: &[u8]) -> Result<ExecutionWitness, StoreError> {
+    let corrupt = || StoreError::Corrupt("a kept witness");
+    let rlp = zstd::stream::decode_all(frame).map_err(|_| corrupt())?;
+    alloy_rlp::decode_exact(&rlp).map_err(|_| corrupt())
+}
+
+/// `rejected/` ‖ hash of the leaf after a rejected block → zstd of the RLP of that block's witness.
+fn rejected_key(leaf: B256) -> Vec<u8> {
+    [b"rejected/".as_slice(), leaf.as_slice()].concat()
+}
+
+/// The witness kept of the rejected block whose step leads to a leaf.
+pub(crate) fn kept_rejected(
+    snapshot: &Snapshot,
+    leaf: B256,
+) -> Result<Option<ExecutionWitness>, StoreError> {
+    snapshot.get_meta(&rejected_key(leaf))?.map(|frame| decode(&frame)).transpose()
+}
+
+pub(crate) fn keep_rejected(
+    store: &Store,
+    leaf: B256,
+    witness: &ExecutionWitness,
+) -> Result<(), StoreError> {
+    let frame = zstd::bulk::compress(&alloy_rlp::encode(witness), LEVEL)?;
+    store.put_meta(&rejected_key(leaf), Some(&frame))
 }
 
 /// Keeps the witnesses of all blocks from the newest at its first start on.
@@ -56,51 +95,104 @@ pub(crate) struct Keeper {
 
 impl Keeper {
     pub async fn run(mut self) -> Result<(), NodeError> {
+        let builder = Builder::start(self.config.clone(), self.store.clone())?;
         loop {
-            let (config, store) = (self.config.clone(), self.store.clone());
-            // One block at a time, so that the node can stop in between.
-            let kept = tokio::task::spawn_blocking(move || keep_next(&config, &store)).await;
-            match kept {
-                Ok(Ok(true)) => continue,
-                Ok(Ok(false)) => {}
+            match self.keep_next(&builder).await {
+                Ok(true) => continue,
+                Ok(false) => {}
+                Err(KeepError::Ended) => return Err(NodeError::Ended),
                 // The next head is another try.
-                Ok(Err(error)) => tracing::warn!(%error, "a witness could not be kept"),
-                Err(_) => return Err(NodeError::Ended),
+                Err(error) => tracing::warn!(%error, "a witness could not be kept"),
             }
             if let Err(RecvError::Closed) = self.heads.recv().await {
                 return Ok(());
             }
         }
     }
+
+    /// Keeps the witness of the first block that has none; whether there was one.
+    async fn keep_next(&self, builder: &Builder) -> Result<bool, KeepError> {
+        let Some(built) = builder.next().await? else { return Ok(false) };
+        let store = self.store.clone();
+        // Not on the builder's thread: the sealer would wait for the store's writer as long as that thread for a core.
+        let put = tokio::task::spawn_blocking(move || put(&store, &built)).await;
+        put.map_err(|_| KeepError::Ended)??;
+        Ok(true)
+    }
 }
 
-/// Builds and keeps the witness of the first block that has none, however much has changed since; whether there was one.
-fn keep_next(config: &ChainConfig, store: &Store) -> Result<bool, KeepError> {
+/// A witness to be kept.
+struct Built {
+    number: u64,
+    /// What [`key`] leads to.
+    bytes: Vec<u8>,
+}
+
+type Answer = oneshot::Sender<Result<Option<Built>, KeepError>>;
+
+/// The thread that builds. It ends with the last request.
+struct Builder {
+    requests: mpsc::Sender<Answer>,
+}
+
+impl Builder {
+    fn start(config: ChainConfig, store: Store) -> Result<Self, EngineError> {
+        let (requests, inbox) = mpsc::channel::<Answer>();
+        thread::Builder::new().name("witnesses".into()).spawn(move || {
+            yield_to_others();
+            while let Ok(answer) = inbox.recv() {
+                // Nobody waits for it any more if the node stops.
+                drop(answer.send(build_next(&config, &store)));
+            }
+        })?;
+        Ok(Self { requests })
+    }
+
+    async fn next(&self) -> Result<Option<Built>, KeepError> {
+        let (answer, built) = oneshot::channel();
+        self.requests.send(answer).map_err(|_| KeepError::Ended)?;
+        built.await.map_err(|_| KeepError::Ended)?
+    }
+}
+
+/// On Linux priorities are a thread's own, elsewhere a process's.
+fn yield_to_others() {
+    #[cfg(target_os = "linux")]
+    if let Err(error) = rustix::process::setpriority_process(None, NICENESS) {
+        tracing::warn!(%error, "witnesses are built at the priority of everything else");
+    }
+}
+
+/// Builds the witness of the first block that has none kept, however much has changed since.
+fn build_next(config: &ChainConfig, store: &Store) -> Result<Option<Built>, KeepError> {
     let snapshot = store.snapshot()?;
     let head = snapshot.head().map_or(0, |head| head.number);
     let number = next(&snapshot, head)?;
     metrics::gauge!("annex_witness_lag_blocks").set((head + 1).saturating_sub(number) as f64);
     if number > head {
-        return Ok(false);
+        return Ok(None);
     }
     let (_, hash) = snapshot.header(number)?.ok_or(StoreError::UnknownBlock(number))?;
     let mut bytes = hash.to_vec();
     match witness(config, &snapshot, number, usize::MAX) {
         Ok(witness) => {
-            bytes.extend(zstd::bulk::compress(&alloy_rlp::encode(&witness), LEVEL)?);
+            let frame = zstd::bulk::compress(&alloy_rlp::encode(&witness), LEVEL);
+            bytes.extend(frame.map_err(KeepError::Compress)?);
         }
         Err(error @ ProofError::Store(StoreError::Pruned { .. })) => {
             tracing::warn!(number, %error, "a block has no kept witness; raise --history");
         }
         Err(error) => return Err(error.into()),
     }
-    drop(snapshot);
-    metrics::counter!("annex_witness_bytes_total").increment(bytes.len() as u64);
+    Ok(Some(Built { number, bytes }))
+}
+
+fn put(store: &Store, built: &Built) -> Result<(), StoreError> {
+    metrics::counter!("annex_witness_bytes_total").increment(built.bytes.len() as u64);
     store.write(|writer| {
-        writer.put_meta(&key(number), Some(&bytes))?;
-        writer.put_meta(NEXT, Some(&(number + 1).to_be_bytes()))
-    })?;
-    Ok(true)
+        writer.put_meta(&key(built.number), Some(&built.bytes))?;
+        writer.put_meta(NEXT, Some(&(built.number + 1).to_be_bytes()))
+    })
 }
 
 /// The first block from which on witnesses are missing: those of replaced blocks are made again.
@@ -125,7 +217,38 @@ mod tests {
     use super::*;
 
     fn keep_all(chain: &Chain) {
-        while keep_next(&chain.config, &chain.store).expect("kept") {}
+        while let Some(built) = build_next(&chain.config, &chain.store).expect("built") {
+            put(&chain.store, &built).expect("kept");
+        }
+    }
+
+    /// What is there at its start, what comes, and it ends with whoever tells of heads.
+    #[tokio::test]
+    async fn the_keeper_follows_heads() {
+        let mut chain = random_chain(5);
+        let (heads, receiver) = tokio::sync::broadcast::channel(8);
+        let (config, store) = (chain.config.clone(), chain.store.clone());
+        let keeper = tokio::spawn(Keeper { config, store, heads: receiver }.run());
+        let first = chain.store.head().expect("readable").expect("a head").number;
+        for head in [first, first + 3] {
+            if head > first {
+                chain.grow(3);
+                let header = chain.store.latest().expect("readable").header().clone();
+                heads.send(Arc::new(Sealed::new(header))).expect("the keeper listens");
+            }
+            let deadline = std::time::Instant::now() + std::time::Duration::from_secs(60);
+            loop {
+                let snapshot = chain.store.snapshot().expect("a snapshot");
+                let (_, hash) = snapshot.header(head).expect("readable").expect("there");
+                if kept(&snapshot, head, hash).expect("readable").is_some() {
+                    break;
+                }
+                assert!(std::time::Instant::now() < deadline, "block {head} has no witness");
+                tokio::time::sleep(std::time::Duration::from_millis(5)).await;
+            }
+        }
+        drop(heads);
+        keeper.await.expect("no panic").expect("it ends well");
     }
 
     #[test]

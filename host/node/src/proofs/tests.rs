@@ -16,7 +16,7 @@ use rand::{Rng, SeedableRng, rngs::SmallRng};
 use std::collections::BTreeMap;
 
 const ETHER: u128 = 10u128.pow(18);
-const USERS: u8 = 6;
+pub(crate) const USERS: u8 = 6;
 /// `SSTORE(calldata[0], calldata[1])`
 const STORE: &[u8] = &[0x60, 0x20, 0x35, 0x60, 0, 0x35, 0x55, 0];
 /// `SSTORE(NUMBER, BLOCKHASH(NUMBER - calldata[0]))`
@@ -71,7 +71,7 @@ pub(crate) struct Chain {
     pub beneficiary: Address,
     /// The newest record.
     pub record: Record,
-    forced: u64,
+    pub forced: u64,
     /// Newest block that a batch carries.
     pub posted: u64,
     /// Of blob batches, by record.
@@ -79,7 +79,7 @@ pub(crate) struct Chain {
 }
 
 impl Chain {
-    fn new(seed: u64) -> Self {
+    pub fn new(seed: u64) -> Self {
         let config = config();
         let dir = tempfile::tempdir().unwrap();
         let store = Store::open(dir.path(), Options::default()).unwrap();
@@ -98,7 +98,7 @@ impl Chain {
         chain
     }
 
-    fn commit(&self, block: &SealedBlock) {
+    pub fn commit(&self, block: &SealedBlock) {
         let SealedBlock { header, hash, transactions, receipts, changes, update } = block;
         let aliases = &[];
         let hash = *hash;
@@ -114,7 +114,7 @@ impl Chain {
     }
 
     /// A record at the time of the newest block.
-    fn push(&mut self, payload: RecordPayload) {
+    pub fn push(&mut self, payload: RecordPayload) {
         let timestamp = self.store.latest().unwrap().header().timestamp;
         let env = RecordEnv { timestamp, base_fee: U256::from(7), ..RecordEnv::default() };
         let (index, previous) = (self.record.index + 1, self.record.accumulator);
@@ -150,12 +150,7 @@ impl Chain {
             let (parent, _) = snapshot.header(number - 1).unwrap().unwrap();
             let forced = ExtraData::decode(&parent.extra_data).unwrap().forced_count;
             let before = Cursor { record, block, forced };
-            progress::put_derived(
-                &self.store,
-                &progress::Derived::default(),
-                Some((number, before)),
-            )
-            .unwrap();
+            progress::put_block_cursor(&self.store, number, before).unwrap();
         }
         self.posted = batch.last_block;
     }
@@ -178,7 +173,7 @@ impl Chain {
     }
 
     /// Gas that may be too little, a creation or a call.
-    fn random_forced(&mut self) {
+    pub fn random_forced(&mut self) {
         let from = signer(self.rng.random_range(0..USERS)).address();
         let is_creation = self.rng.random_bool(0.3);
         let data = if is_creation { deploying(STORE) } else { Bytes::from_static(&[1, 2]) };
@@ -197,7 +192,7 @@ impl Chain {
     }
 
     /// Fills a block with `count` transactions that `next` makes of sender and nonce.
-    fn block(
+    pub fn block(
         &mut self,
         count: usize,
         mut next: impl FnMut(&mut SmallRng, usize, u8, u64) -> Transaction,
@@ -238,7 +233,7 @@ impl Chain {
     }
 }
 
-fn transfer(nonce: u64, to: TxKind, value: u128, input: Bytes) -> TxEip1559 {
+pub(crate) fn transfer(nonce: u64, to: TxKind, value: u128, input: Bytes) -> TxEip1559 {
     TxEip1559 {
         chain_id: 901,
         nonce,
@@ -252,7 +247,7 @@ fn transfer(nonce: u64, to: TxKind, value: u128, input: Bytes) -> TxEip1559 {
     }
 }
 
-fn signed(user: u8, tx: TxEip1559) -> Transaction {
+pub(crate) fn signed(user: u8, tx: TxEip1559) -> Transaction {
     let signature = signer(user).sign_hash_sync(&tx.signature_hash()).unwrap();
     Transaction::Eip1559(tx.into_signed(signature))
 }
@@ -285,7 +280,7 @@ fn delegating(
     Transaction::Eip7702(tx.into_signed(signature))
 }
 
-fn random_transaction(
+pub(crate) fn random_transaction(
     rng: &mut SmallRng,
     contracts: &[Address; 3],
     user: u8,
@@ -322,6 +317,12 @@ fn random_transaction(
 }
 
 impl Chain {
+    pub fn nonce(&self, user: u8) -> u64 {
+        let view = self.store.latest().unwrap();
+        let account = annex_state::StateReader::account(&view, signer(user).address()).unwrap();
+        account.map_or(0, |account| account.nonce)
+    }
+
     /// Blocks of one transfer.
     pub fn grow(&mut self, blocks: u64) {
         for _ in 0..blocks {
@@ -366,9 +367,8 @@ pub(crate) fn code_chain(codes: usize) -> (Chain, u64) {
     (chain, block.header.number)
 }
 
-/// Random blocks over everything that makes witnesses differ; the last ones are in no batch.
-pub(crate) fn random_chain(seed: u64) -> Chain {
-    let mut chain = Chain::new(seed);
+/// Funds the users and deploys what they call.
+pub(crate) fn deploying_blocks(chain: &mut Chain) -> [Address; 3] {
     (0..USERS).for_each(|user| chain.mint(user));
     chain.block(0, |_, _, _, _| unreachable!());
     let mut contracts = [Address::ZERO; 3];
@@ -377,6 +377,13 @@ pub(crate) fn random_chain(seed: u64) -> Chain {
         let code = deploying([STORE, STORE_HASH, PROBE][at]);
         signed(user, transfer(nonce, TxKind::Create, 0, code))
     });
+    contracts
+}
+
+/// Random blocks over everything that makes witnesses differ; the last ones are in no batch.
+pub(crate) fn random_chain(seed: u64) -> Chain {
+    let mut chain = Chain::new(seed);
+    let contracts = deploying_blocks(&mut chain);
     for _ in 0..20 {
         for _ in 0..chain.rng.random_range(0..3) {
             chain.random_forced();
