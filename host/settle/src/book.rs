@@ -42,11 +42,15 @@ pub enum Reason {
     NotBegun,
     Computing(Progress),
     /// The chain is followed up to this record only.
-    Following { record: u64 },
+    Following {
+        record: u64,
+    },
     /// A preimage that nobody served yet, for example a blob.
     Missing(Missing),
     /// A record's data that nobody served yet.
-    NoData { record: u64 },
+    NoData {
+        record: u64,
+    },
     /// The leaf is not one of the chain that this party follows.
     Stranger,
     /// The machine's run comes to another leaf than the native step: one of the two is wrong, and nothing is staked on either.

@@ -1,8 +1,8 @@
 //! Plays tournaments: joins children with what is true, moves, proves, ends what is over.
 
 use crate::{
-    Action, Commitment, Conduct, Lookup, Match, Need, PHASE_CHILD, PHASE_MOVE, PHASE_PROVE, Reason, Run,
-    Tournament, Tree, Why,
+    Action, Commitment, Conduct, Lookup, Match, Need, PHASE_CHILD, PHASE_MOVE, PHASE_PROVE, Reason,
+    Run, Tournament, Tree, Why,
     player::{NO_HURRY, Turn, last_path},
 };
 use alloy_primitives::{B256, Bytes};
@@ -42,7 +42,11 @@ fn before(tournament: &Tournament, tree: &Tree, index: u64) -> Option<B256> {
 fn truth<'a>(turn: &Turn<'a>, tournament: &Tournament) -> Option<Lookup<Truth<'a>>> {
     if tournament.level == 0 {
         let range = turn.book.range(tournament.start, tournament.end);
-        return Some(range.map(|range| Truth { tree: &range.tree, side: 0, within: Within::Range }));
+        return Some(range.map(|range| Truth {
+            tree: &range.tree,
+            side: 0,
+            within: Within::Range,
+        }));
     }
     let (above, parent) = turn.view.find_match(tournament.parent_match)?;
     let truth = match truth(turn, above)? {
@@ -111,15 +115,17 @@ pub(crate) fn tournament<'a>(turn: &mut Turn<'a>, tournament: &'a Tournament) {
 fn close(turn: &mut Turn<'_>, tournament: &Tournament, truth: Option<Truth<'_>>) {
     let survivor = tournament.survivor();
     let id = tournament.id;
-    match (truth, survivor) {
-        (Some(truth), Some(survivor)) if truth.side == usize::from(survivor.side) => {}
-        (Some(_), survivor) => {
-            let survivor = survivor.map(|commitment| commitment.root).unwrap_or_default();
-            return turn.wait(id, Why::Lost { survivor });
-        }
-        (None, _) => {}
+    let mine = survivor.is_some_and(|survivor| turn.is_mine(survivor));
+    if let Some(truth) = truth
+        && survivor.is_none_or(|survivor| truth.side != usize::from(survivor.side))
+    {
+        let survivor = survivor.map(|commitment| commitment.root).unwrap_or_default();
+        return turn.wait(id, Why::Lost { survivor });
     }
-    turn.push(NO_HURRY, Action::Close { tournament: id });
+    let ends = [0, 1].map(|side| tournament.joinable_until(side, &turn.view.params));
+    if acts(turn, mine, id, ends[0].min(ends[1]), ends[0]) {
+        turn.push(NO_HURRY, Action::Close { tournament: id });
+    }
 }
 
 /// Whether this party acts now on what is due since a moment and until another.
@@ -164,7 +170,8 @@ fn play(turn: &mut Turn<'_>, tournament: &Tournament, m: &Match, truth: Truth<'_
     let mine = turn.is_mine(ours);
     match m.phase {
         PHASE_MOVE if m.mover() == theirs.root => {
-            if out(theirs) {
+            let until = theirs.deadline(&params).unwrap_or(NO_HURRY);
+            if out(theirs) && acts(turn, mine, m.id, until, until) {
                 turn.push(NO_HURRY, Action::Timeout { match_id: m.id });
             }
         }
@@ -239,13 +246,7 @@ fn seal(
 }
 
 /// The instruction after the agreed state.
-fn prove(
-    turn: &mut Turn<'_>,
-    tournament: &Tournament,
-    m: &Match,
-    truth: Truth<'_>,
-    deadline: u64,
-) {
+fn prove(turn: &mut Turn<'_>, tournament: &Tournament, m: &Match, truth: Truth<'_>, deadline: u64) {
     let Within::Stride { leaf, stride } = truth.within else { return };
     if before(tournament, truth.tree, m.index) != Some(m.agreed) {
         return;

@@ -1,8 +1,8 @@
 //! Decides: which ranges to open, what to join, what to close. Matches are in `play`.
 
 use crate::{
-    Action, Book, Commitment, Lookup, Need, Params, Plan, RangeView, Reason, Tournament,
-    Traffic, Tree, View, Wait, Why, play,
+    Action, Book, Commitment, Lookup, Need, Params, Plan, RangeView, Reason, Tournament, Traffic,
+    Tree, View, Wait, Why, play,
 };
 use alloy_primitives::{Address, B256, U256, keccak256};
 
@@ -257,4 +257,3 @@ impl<'a> Turn<'a> {
 pub(crate) fn last_path(tree: &Tree) -> Vec<B256> {
     tree.path(tree.leaves() - 1).expect("every tree has a last leaf")
 }
-

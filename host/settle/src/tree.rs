@@ -101,3 +101,50 @@ impl Tree {
 fn pair(left: B256, right: B256) -> B256 {
     keccak256([left, right].concat())
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use rand::{Rng, SeedableRng, rngs::SmallRng};
+
+    fn naive(leaves: &[B256]) -> B256 {
+        match leaves {
+            [leaf] => *leaf,
+            _ => {
+                let (left, right) = leaves.split_at(leaves.len() / 2);
+                pair(naive(left), naive(right))
+            }
+        }
+    }
+
+    #[test]
+    fn nodes_are_those_of_the_leaves_spelled_out() {
+        for seed in 0..200 {
+            let mut rng = SmallRng::seed_from_u64(seed);
+            let height = rng.random_range(1..=6);
+            let count = 1usize << height;
+            let known = rng.random_range(1..=count);
+            let mut leaves: Vec<_> = (0..known).map(|_| B256::new(rng.random())).collect();
+            let mut tree = Tree::new(height, leaves.clone());
+            leaves.resize(count, leaves[known - 1]);
+            if rng.random() {
+                let from = rng.random_range(0..count);
+                let to = rng.random_range(from + 1..=count);
+                let leaf = B256::new(rng.random());
+                tree = tree.patched(from as u64, to as u64, leaf);
+                leaves[from..to].fill(leaf);
+            }
+            for level in 0..=height {
+                for (index, below) in (0..).zip(leaves.chunks(1 << level)) {
+                    assert_eq!(tree.node(level, index), Some(naive(below)), "seed {seed}");
+                }
+                assert_eq!(tree.node(level, 1 << (height - level)), None);
+            }
+            assert_eq!((tree.root(), tree.last()), (naive(&leaves), leaves[count - 1]));
+            for (index, leaf) in (0..).zip(&leaves) {
+                let path = tree.path(index).expect("a leaf of the tree");
+                assert_eq!(annex_riscv::Commitment::root_of(*leaf, index, &path), tree.root());
+            }
+        }
+    }
+}

@@ -77,8 +77,9 @@ fn without_a_liar_a_claim_settles_for_nothing() {
 
 #[test]
 fn one_liar_loses_wherever_it_lies() {
-    for (index, leaf) in
-        [FalseLeaf::Output { number: 3 }, FalseLeaf::Fault, FalseLeaf::Middle].into_iter().enumerate()
+    for (index, leaf) in [FalseLeaf::Output { number: 3 }, FalseLeaf::Fault, FalseLeaf::Middle]
+        .into_iter()
+        .enumerate()
     {
         let places = [Place::At(0), Place::At(7), Place::Last, Place::End];
         for (case, at) in (0..).zip(0..64usize) {
@@ -89,7 +90,10 @@ fn one_liar_loses_wherever_it_lies() {
             world.add(false, Some(Forgery { seed, at, leaf }));
             world.run();
             world.check();
-            assert!(world.model.balances[&honest] > world::FUNDS, "seed {seed}: the liar paid nothing");
+            assert!(
+                world.model.balances[&honest] > world::FUNDS,
+                "seed {seed}: the liar paid nothing"
+            );
         }
     }
 }
@@ -114,7 +118,7 @@ fn many_liars_lose_to_one() {
 #[test]
 fn it_is_killed_at_every_move() {
     for seed in seeds(15) {
-        let weather = Weather { restarts: 2, ..Weather::default() };
+        let weather = Weather { kills: true, ..Weather::default() };
         dispute(seed, 1 + seed as usize % 4, &[true], weather);
     }
 }
@@ -132,7 +136,7 @@ fn transactions_are_dropped_for_half_of_the_clock() {
 #[test]
 fn two_on_one_side_do_not_trip_over_each_other() {
     for seed in seeds(30) {
-        let weather = Weather { races: true, sleeps: 0, ..Weather::default() };
+        let weather = Weather { races: true, ..Weather::default() };
         let world = dispute(seed, 1 + seed as usize % 6, &[true, false, true], weather);
         assert!(world.reverts <= world.sent, "seed {seed}: {} of {}", world.reverts, world.sent);
     }

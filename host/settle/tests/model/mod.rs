@@ -176,8 +176,9 @@ impl Model {
         if alive.len() > 1 || game.matches.iter().any(|m| m.phase != PHASE_OVER) {
             return None;
         }
-        let side_over =
-            |side: u8| self.now >= game.opened + self.params.move_grace + game.side_clocks[side as usize];
+        let side_over = |side: u8| {
+            self.now >= game.opened + self.params.move_grace + game.side_clocks[side as usize]
+        };
         let over = match (game.level, alive.first()) {
             (0, _) => self.now >= game.opened + self.params.challenge_window,
             (_, Some(one)) => side_over(1 - one.side),

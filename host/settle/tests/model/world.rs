@@ -36,6 +36,7 @@ impl Chain {
         let header = |number: u64, rng: &mut SmallRng| Header {
             number,
             state_root: B256::new(rng.random()),
+            base_fee_per_gas: Some(0),
             withdrawals_root: Some(B256::ZERO),
             ..Header::default()
         };
@@ -169,8 +170,8 @@ impl Party {
 /// How L1 and computers behave.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Weather {
-    /// One in so many decisions of honest parties follows a restart that lost all that was computed; 0: none.
-    pub restarts: u32,
+    /// Honest parties are killed after every transaction, and lose all that they computed.
+    pub kills: bool,
     /// L1 drops honest transactions while this says so of the seconds since the first range was opened.
     pub drops: Option<(u64, u64)>,
     /// Transactions are sent against a state that others have changed by then.
@@ -213,11 +214,6 @@ impl World {
     /// Decides for a party, after it computed some of what it asked for before.
     fn decide(&mut self, at: usize) -> Plan {
         let party = &mut self.parties[at];
-        let honest = party.forgery.is_none();
-        if honest && self.weather.restarts > 0 && self.rng.random_ratio(1, self.weather.restarts) {
-            party.book = Book::default();
-            party.computing.clear();
-        }
         for need in std::mem::take(&mut party.computing) {
             if self.rng.random_ratio(2, 3) {
                 self.chain.compute(need, &mut party.book);
@@ -243,9 +239,9 @@ impl World {
     fn execute(&mut self, at: usize, actions: &[Action]) {
         let party = &self.parties[at];
         let (honest, from) = (party.forgery.is_none(), party.player.address);
-        let opened = self.model.games.get(&1).map_or(self.model.now, |game| game.opened);
-        let since = self.model.now - opened;
-        let drops = self.weather.drops.is_some_and(|(from, to)| (from..to).contains(&since));
+        let since = self.model.games.get(&1).map(|game| self.model.now - game.opened);
+        let drops = self.weather.drops.zip(since);
+        let drops = drops.is_some_and(|((from, to), since)| (from..to).contains(&since));
         if honest && drops {
             return;
         }
@@ -260,6 +256,10 @@ impl World {
                 );
             }
             self.sent += u64::from(honest && verdict.is_ok());
+            if honest && self.weather.kills {
+                let player = self.parties[at].player;
+                self.parties[at] = Party::new(player, None);
+            }
         }
     }
 
@@ -318,4 +318,3 @@ impl World {
         assert_eq!(rest, 0, "seed {seed}: stranded");
     }
 }
-
