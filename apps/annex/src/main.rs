@@ -1,6 +1,7 @@
 //! The one binary.
 
 mod bench;
+mod claims;
 mod dev;
 mod machine;
 mod node;
@@ -37,6 +38,8 @@ const EXAMPLES: &str = "Examples:
   annex tx 0x5c50… --rpc http://127.0.0.1:9545    how far a transaction is
   annex verify --block safe --l1 http://127.0.0.1:8545   replay a block from its witness
   annex wallet deposit --amount 1.5 --key $KEY    ether from L1 to L2
+  annex wallet withdraw --amount 1 --key $KEY     … and back, in three steps
+  annex claims watch                              disputes, move by move
   annex bench latency                             what a synchronous send costs";
 
 #[derive(Debug, Subcommand)]
@@ -51,10 +54,12 @@ enum Command {
     Tx(tx::TxArgs),
     /// Replay a block from its witness, natively and in the proof machine
     Verify(Box<verify::VerifyArgs>),
+    /// Show what is claimed on L1, who made it and who disputes it
+    Claims(claims::ClaimsArgs),
     /// Measure a node, this one or any other Ethereum node
     #[command(subcommand)]
     Bench(bench::Bench),
-    /// Move ether between L1 and L2
+    /// Move ether and tokens between L1 and L2
     #[command(subcommand)]
     Wallet(wallet::Wallet),
     /// The machine that proofs are made with
@@ -73,6 +78,8 @@ enum CliError {
     Tx(#[from] tx::TxError),
     #[error(transparent)]
     Verify(#[from] verify::VerifyCliError),
+    #[error(transparent)]
+    Claims(#[from] claims::ClaimsError),
     #[error(transparent)]
     Bench(#[from] bench::BenchError),
     #[error(transparent)]
@@ -110,6 +117,7 @@ fn run(command: Command) -> Result<(), CliError> {
             Command::Deploy(args) => Ok(node::deploy(args).await?),
             Command::Tx(args) => Ok(tx::run(args).await?),
             Command::Verify(args) => Ok(verify::run(*args).await?),
+            Command::Claims(args) => Ok(claims::run(args).await?),
             Command::Bench(bench) => Ok(bench::run(bench).await?),
             Command::Wallet(wallet) => Ok(wallet::run(wallet).await?),
             Command::Riscv(_) => unreachable!("`main` has run it"),

@@ -1,14 +1,18 @@
 //! What L1 says about settlement (spec/settlement.md).
 
-use crate::client::{L1Block, L1Client};
+use crate::client::{L1Block, L1Client, MAX_LOG_RANGE};
 use crate::contracts::{Claims, Multicall3, Tournament};
 use crate::deployment::Contracts;
 use crate::error::L1Error;
 use alloy_primitives::{Address, B256, Bytes, U256};
-use alloy_sol_types::SolCall;
+use alloy_rpc_types_eth::{Filter, Log};
+use alloy_sol_types::{SolCall, SolEventInterface};
 use std::collections::BTreeMap;
 
-pub use crate::contracts::Tournament::{CommitmentView, MatchView, TournamentView};
+pub use crate::contracts::Claims::ClaimsEvents;
+pub use crate::contracts::Tournament::{
+    CommitmentView, MatchView, TournamentEvents, TournamentView,
+};
 
 /// Commitments, matches or claims asked for at once.
 const PAGE: u64 = 128;
@@ -182,6 +186,59 @@ pub async fn range(
     let number = client.head().await?.number;
     let reader = Reader { client, contracts, number };
     range_of(id, reader.claims(&Claims::rangeCall { id: U256::from(id) }).await?)
+}
+
+/// What happened in a block.
+#[derive(Clone, Debug)]
+pub struct Logged {
+    pub event: Event,
+    pub block: u64,
+    pub tx: B256,
+}
+
+#[derive(Clone, Debug)]
+pub enum Event {
+    Claims(ClaimsEvents),
+    Tournament(TournamentEvents),
+}
+
+/// What happened in L1 blocks `from..=to`, in order. Ranges that the endpoint refuses are split.
+pub async fn events(
+    client: &L1Client,
+    contracts: &Contracts,
+    from: u64,
+    to: u64,
+) -> Result<Vec<Logged>, L1Error> {
+    let mut found = Vec::new();
+    let (mut from, mut step) = (from, MAX_LOG_RANGE);
+    while from <= to {
+        let end = to.min(from.saturating_add(step - 1));
+        let filter = Filter::new()
+            .address(vec![contracts.claims, contracts.tournament])
+            .from_block(from)
+            .to_block(end);
+        match client.request::<_, Vec<Log>>("eth_getLogs", (filter,)).await {
+            Ok(mut logs) => {
+                logs.sort_by_key(|log| (log.block_number, log.log_index));
+                found.extend(logs.iter().filter_map(|log| logged(log, contracts)));
+                from = end + 1;
+            }
+            Err(_) if end > from => step = (end - from).div_ceil(2).max(1),
+            Err(error) => return Err(error),
+        }
+    }
+    Ok(found)
+}
+
+fn logged(log: &Log, contracts: &Contracts) -> Option<Logged> {
+    let event = if log.address() == contracts.claims {
+        Event::Claims(ClaimsEvents::decode_log(&log.inner).ok()?.data)
+    } else if log.address() == contracts.tournament {
+        Event::Tournament(TournamentEvents::decode_log(&log.inner).ok()?.data)
+    } else {
+        return None;
+    };
+    Some(Logged { event, block: log.block_number?, tx: log.transaction_hash? })
 }
 
 /// Who joined a tournament with that commitment; zero: nobody.

@@ -1,0 +1,365 @@
+//! A dispute told step by step, out of L1's events.
+
+use super::Verdict;
+use crate::ui::{self, Paint, paint};
+use alloy_primitives::{Address, B256, U256};
+use annex_l1::Deployment;
+use annex_l1::settlement::{
+    ClaimsEvents, Event, Logged, MatchView, TournamentEvents, TournamentState,
+};
+use std::collections::BTreeMap;
+
+/// `MatchView.phase` (contracts/src/l1/Tournament.sol).
+const CHILD: u8 = 1;
+const PROVE: u8 = 2;
+pub const OVER: u8 = 3;
+
+/// Binary logarithm of the instructions between two states of level 1.
+const STRIDE: u32 = 20;
+/// A match's number is its tournament's, then 32 bits of its place there.
+const MATCH_BITS: usize = 32;
+
+/// What was told so far, and who is who.
+pub struct Story {
+    bond: U256,
+    move_grace: u64,
+    /// Only events of tournaments from this one on are told.
+    oldest: U256,
+    /// The past is not told, except of what is still open.
+    past: bool,
+    settled: bool,
+    levels: BTreeMap<U256, u8>,
+    /// The match that a child decides.
+    parents: BTreeMap<U256, U256>,
+    /// Where a match was sealed.
+    sealed: BTreeMap<U256, u64>,
+    players: BTreeMap<(U256, B256), Address>,
+    verdicts: BTreeMap<(U256, B256), Verdict>,
+    matches: BTreeMap<U256, (B256, B256)>,
+}
+
+impl Story {
+    pub fn new(deployment: &Deployment) -> Self {
+        Self {
+            bond: deployment.parameters.bond,
+            move_grace: deployment.parameters.move_grace,
+            oldest: U256::ZERO,
+            past: true,
+            settled: false,
+            levels: BTreeMap::new(),
+            parents: BTreeMap::new(),
+            sealed: BTreeMap::new(),
+            players: BTreeMap::new(),
+            verdicts: BTreeMap::new(),
+            matches: BTreeMap::new(),
+        }
+    }
+
+    /// Of the past, only tournaments from this one on are told.
+    pub fn skip_below(&mut self, oldest: U256) {
+        self.oldest = oldest;
+    }
+
+    /// From now on everything is told.
+    pub fn tell_all(&mut self) {
+        self.oldest = U256::ZERO;
+        self.past = false;
+    }
+
+    /// Whether a range was seen to settle.
+    pub fn has_settled(&self) -> bool {
+        self.settled
+    }
+
+    /// Block and output root of a claim, for a verdict.
+    pub fn claimed(logged: &Logged) -> Option<(u64, B256)> {
+        match &logged.event {
+            Event::Claims(ClaimsEvents::Claimed(claimed)) => {
+                Some((claimed.l2Block, claimed.outputRoot))
+            }
+            _ => None,
+        }
+    }
+
+    /// The lines that an event is told in.
+    pub fn tell(&mut self, logged: &Logged, verdict: Option<Verdict>) -> Vec<String> {
+        let (tournament, lines) = match &logged.event {
+            Event::Claims(event) => self.of_claims(event, verdict),
+            Event::Tournament(event) => self.of_tournament(event, logged.tx),
+        };
+        if tournament < self.oldest {
+            return Vec::new();
+        }
+        let stamp = paint(Paint::Dim, format!("{:>7}", logged.block));
+        lines.into_iter().map(|line| format!("{stamp}  {line}")).collect()
+    }
+
+    fn of_claims(&mut self, event: &ClaimsEvents, verdict: Option<Verdict>) -> (U256, Vec<String>) {
+        match event {
+            ClaimsEvents::Opened(opened) => {
+                let text = format!("range {} opened: records below {}", opened.range, opened.end);
+                (opened.range, vec![paint(Paint::Bold, text)])
+            }
+            ClaimsEvents::Claimed(claimed) => {
+                let (id, root) = (claimed.range, claimed.commitment);
+                self.players.insert((id, root), claimed.claimer);
+                let verdict = verdict.unwrap_or(Verdict::Unknown);
+                self.verdicts.insert((id, root), verdict);
+                let what = match claimed.outputRoot.is_zero() {
+                    true => "FAULT".to_owned(),
+                    false => format!(
+                        "block {}, output {}",
+                        claimed.l2Block,
+                        ui::short(claimed.outputRoot)
+                    ),
+                };
+                let (index, bond) = (claimed.index, ui::ether(self.bond));
+                let line = format!(
+                    "claim {index} by {}: {what} ({}), bond {bond} ether",
+                    self.player(id, root),
+                    verdict.shown()
+                );
+                (id, vec![line])
+            }
+            ClaimsEvents::Settled(settled) => {
+                self.settled |= !self.past;
+                let text = format!("range {} settled with claim {}", settled.range, settled.index);
+                (settled.range, vec![paint(Paint::Green, text)])
+            }
+            ClaimsEvents::ClosedWithoutSurvivor(closed) => {
+                (closed.range, vec![format!("range {} closed: nobody survived", closed.range)])
+            }
+            ClaimsEvents::Faulted(faulted) => {
+                (faulted.range, vec![paint(Paint::Red, "FAULT has settled: the chain has ended")])
+            }
+        }
+    }
+
+    fn of_tournament(&mut self, event: &TournamentEvents, tx: B256) -> (U256, Vec<String>) {
+        match event {
+            TournamentEvents::Opened(opened) => {
+                self.levels.insert(opened.id, opened.level);
+                if opened.level > 0 {
+                    self.parents.insert(opened.id, opened.parentMatch);
+                }
+                // Claims and the seal say it already.
+                (opened.id, Vec::new())
+            }
+            TournamentEvents::Joined(joined) => {
+                self.players.insert((joined.id, joined.root), joined.claimer);
+                let (level, name) = (self.level(joined.id), self.player(joined.id, joined.root));
+                let line = format!(
+                    "  {name} commits to {} (root {}), bond {} ether",
+                    covered(level),
+                    ui::short(joined.root),
+                    ui::ether(self.bond)
+                );
+                // At level 0 the claim says it.
+                (joined.id, if level == 0 { Vec::new() } else { vec![line] })
+            }
+            TournamentEvents::Matched(matched) => {
+                self.matches.insert(matched.matchId, (matched.one, matched.two));
+                let (one, two) =
+                    (self.player(matched.id, matched.one), self.player(matched.id, matched.two));
+                let level = covered(self.level(matched.id));
+                let name = match_name(matched.matchId);
+                (matched.id, vec![format!("match {name}: {one} against {two}, about {level}")])
+            }
+            TournamentEvents::Advanced(advanced) => {
+                let id = tournament_of(advanced.matchId);
+                let unit = unit(self.level(id));
+                let line = format!(
+                    "  match {}: they differ among 2^{} {unit} from {}",
+                    match_name(advanced.matchId),
+                    advanced.height,
+                    grouped(self.place(id, advanced.index))
+                );
+                (id, vec![line])
+            }
+            TournamentEvents::Sealed(sealed) => {
+                self.sealed.insert(sealed.matchId, sealed.index);
+                (tournament_of(sealed.matchId), self.of_seal(sealed.matchId, sealed.index))
+            }
+            TournamentEvents::Resolved(resolved) => (
+                tournament_of(resolved.matchId),
+                self.of_end(resolved.matchId, resolved.survivor, tx),
+            ),
+            TournamentEvents::Closed(closed) => {
+                let line = format!(
+                    "  tournament {} closed: {} ether to {}",
+                    closed.id,
+                    ui::ether(closed.amount),
+                    match closed.claimer.is_zero() {
+                        true => "the tournament above".to_owned(),
+                        false => ui::short_address(closed.claimer),
+                    }
+                );
+                (closed.id, vec![line])
+            }
+            TournamentEvents::Refunded(refunded) => {
+                let line = format!(
+                    "  {} is refunded {} ether of gas",
+                    ui::short_address(refunded.who),
+                    ui::ether(refunded.amount)
+                );
+                (tournament_of(refunded.matchId), vec![paint(Paint::Dim, line)])
+            }
+            TournamentEvents::Withdrawn(withdrawn) => {
+                let line = format!(
+                    "{} takes out {} ether",
+                    ui::short_address(withdrawn.who),
+                    ui::ether(withdrawn.amount)
+                );
+                (U256::MAX, vec![line])
+            }
+        }
+    }
+
+    /// They agree up to one step, and go on below it.
+    fn of_seal(&self, id: U256, index: u64) -> Vec<String> {
+        let tournament = tournament_of(id);
+        let at = self.place(tournament, index);
+        let name = match_name(id);
+        let text = match self.level(tournament) {
+            0 => format!(
+                "match {name}: they differ first in step {} of the chain; now in its run",
+                grouped(at)
+            ),
+            1 => format!(
+                "match {name}: they differ first in stride {}, instructions {} to {}; now in that stride",
+                grouped(index),
+                grouped(index << STRIDE),
+                grouped(((index + 1) << STRIDE) - 1)
+            ),
+            _ => format!(
+                "match {name}: they differ first in instruction {}; L1 decides",
+                grouped(at)
+            ),
+        };
+        vec![paint(Paint::Bold, text)]
+    }
+
+    fn of_end(&self, id: U256, survivor: B256, tx: B256) -> Vec<String> {
+        let tournament = tournament_of(id);
+        let name = match_name(id);
+        let Some((one, two)) = self.matches.get(&id) else { return Vec::new() };
+        let bond = ui::ether(self.bond);
+        let mut lines = Vec::new();
+        if self.level(tournament) == 2 && self.sealed.contains_key(&id) && !survivor.is_zero() {
+            let instruction = grouped(self.place(tournament, self.sealed[&id]));
+            lines.push(format!(
+                "match {name}: Machine.step executed instruction {instruction} on L1 (transaction {tx})"
+            ));
+        }
+        for root in [one, two] {
+            let player = self.player(tournament, *root);
+            lines.push(match *root == survivor {
+                true => paint(Paint::Green, format!("match {name}: {player} survives")),
+                false => paint(
+                    Paint::Red,
+                    format!("match {name}: {player} lost its bond of {bond} ether"),
+                ),
+            });
+        }
+        lines
+    }
+
+    /// How a match stands, in one line.
+    pub fn standing(&self, m: &MatchView, tournament: &TournamentState, now: u64) -> String {
+        let id = tournament.view.id;
+        let name = match_name(m.id);
+        let at = grouped(self.place(id, m.index));
+        let what = format!("match {name}, {}", covered(tournament.view.level));
+        match m.phase {
+            CHILD => format!("{what}: decided by tournament {}", m.child),
+            PROVE => format!("{what}: instruction {at} is to be proved on L1"),
+            _ => {
+                let root = if m.oneMoves { m.one } else { m.two };
+                let mover = tournament.commitments.iter().find(|c| c.root == root);
+                let left = mover.map_or(0, |c| {
+                    let spent = now.saturating_sub(c.since).saturating_sub(self.move_grace);
+                    c.clock.saturating_sub(spent)
+                });
+                format!(
+                    "{what}: 2^{} {} from {at}; {} is on turn, {} on its clock",
+                    m.height,
+                    unit(tournament.view.level),
+                    self.player(id, root),
+                    ui::duration(left)
+                )
+            }
+        }
+    }
+
+    fn level(&self, tournament: U256) -> u8 {
+        self.levels.get(&tournament).copied().unwrap_or_default()
+    }
+
+    /// Steps of the chain; strides, or instructions since the machine's boot.
+    fn place(&self, tournament: U256, index: u64) -> u64 {
+        if self.level(tournament) < 2 {
+            return index;
+        }
+        let stride = self.parents.get(&tournament).and_then(|parent| self.sealed.get(parent));
+        (stride.copied().unwrap_or_default() << STRIDE) + index
+    }
+
+    /// An account, and what its commitment says.
+    fn player(&self, tournament: U256, root: B256) -> String {
+        let account = self.players.get(&(tournament, root)).copied().unwrap_or_default();
+        let name = ui::short_address(account);
+        match self.verdicts.get(&(tournament, root)) {
+            Some(Verdict::False) => paint(Paint::Red, format!("liar {name}")),
+            _ => name,
+        }
+    }
+}
+
+fn covered(level: u8) -> &'static str {
+    match level {
+        0 => "the chain",
+        1 => "a step's run",
+        _ => "a stride's instructions",
+    }
+}
+
+fn unit(level: u8) -> &'static str {
+    match level {
+        0 => "steps",
+        1 => "strides",
+        _ => "instructions",
+    }
+}
+
+fn tournament_of(id: U256) -> U256 {
+    id >> MATCH_BITS
+}
+
+/// Tournament and place.
+fn match_name(id: U256) -> String {
+    format!("{}.{}", tournament_of(id), id & U256::from(u32::MAX))
+}
+
+fn grouped(number: u64) -> String {
+    let digits = number.to_string();
+    let mut text = String::with_capacity(digits.len() + digits.len() / 3);
+    for (at, digit) in digits.chars().enumerate() {
+        if at > 0 && (digits.len() - at) % 3 == 0 {
+            text.push(',');
+        }
+        text.push(digit);
+    }
+    text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn numbers_are_for_people() {
+        assert_eq!(grouped(7), "7");
+        assert_eq!(grouped(1_048_576), "1,048,576");
+        assert_eq!(match_name((U256::from(5) << MATCH_BITS) | U256::from(2)), "5.2");
+    }
+}

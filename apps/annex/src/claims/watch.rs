@@ -1,0 +1,78 @@
+//! `annex claims watch`: events as lines, and below them, on a terminal, how open matches stand.
+
+use super::{Chain, ChainArgs, ClaimsError, POLL, dispute::Story};
+use crate::ui;
+use alloy_primitives::{Address, U256};
+use annex_l1::settlement::{self, Settlement};
+use clap::Args;
+
+/// L1 blocks before the newest one in which open disputes are looked for.
+const LOOK_BACK: u64 = 50_000;
+
+#[derive(Debug, Args)]
+pub struct WatchArgs {
+    #[command(flatten)]
+    chain: ChainArgs,
+    /// L1 block to begin with; default: what led to the open ranges
+    #[arg(long)]
+    from_block: Option<u64>,
+    /// End once no range is open and something has settled
+    #[arg(long)]
+    until_settled: bool,
+}
+
+pub async fn run(args: WatchArgs) -> Result<(), ClaimsError> {
+    let mut chain = args.chain.connect().await?;
+    let contracts = chain.deployment.contracts.clone();
+    let state = settlement::settlement(&chain.l1, &contracts, Address::ZERO).await?;
+    let start = chain.deployment.parameters.l1_start_block;
+    let mut next = args.from_block.unwrap_or(state.at.number.saturating_sub(LOOK_BACK)).max(start);
+    let mut story = Story::new(&chain.deployment);
+    if args.from_block.is_none() {
+        let oldest = state.ranges.first().map_or(U256::MAX, |range| U256::from(range.id));
+        story.skip_below(oldest);
+    }
+    let bar = ui::spinner("waiting for claims");
+    loop {
+        let state = settlement::settlement(&chain.l1, &contracts, Address::ZERO).await?;
+        let head = state.at.number;
+        for logged in settlement::events(&chain.l1, &contracts, next, head).await? {
+            let verdict = match Story::claimed(&logged) {
+                Some((block, output)) => Some(chain.verdict(block, output).await),
+                None => None,
+            };
+            for line in story.tell(&logged, verdict) {
+                bar.suspend(|| println!("{line}"));
+            }
+        }
+        next = next.max(head + 1);
+        story.tell_all();
+        bar.set_message(footer(&chain, &state, &story));
+        if args.until_settled && state.ranges.is_empty() && story.has_settled() {
+            bar.finish_and_clear();
+            return Ok(());
+        }
+        tokio::time::sleep(POLL).await;
+    }
+}
+
+/// Every open match, and who is on turn for how long.
+fn footer(chain: &Chain, state: &Settlement, story: &Story) -> String {
+    let matches = state.tournaments.values().flat_map(|tournament| {
+        let open = tournament.matches.iter().filter(|m| m.phase != super::dispute::OVER);
+        open.map(move |m| story.standing(m, tournament, state.at.timestamp))
+    });
+    let lines: Vec<String> = matches.collect();
+    if !lines.is_empty() {
+        return lines.join("\n  ");
+    }
+    match state.ranges.first() {
+        Some(range) => format!(
+            "L1 block {}: range {}, {}",
+            state.at.number,
+            range.id,
+            super::left(chain, state, range)
+        ),
+        None => format!("L1 block {}: nothing is claimed", state.at.number),
+    }
+}
