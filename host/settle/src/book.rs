@@ -1,6 +1,6 @@
 //! What a party holds to be true.
 
-use crate::{Need, Output, Preimage, Tree};
+use crate::{Need, Output, Preimage, Tree, View};
 use alloy_primitives::{B256, Bytes, keccak256};
 use annex_claim::{Missing, fault_leaf};
 use annex_derive::Cursor;
@@ -178,17 +178,29 @@ impl Book {
         self.traffic.insert(record, traffic);
     }
 
-    /// Forgets what lies behind the newest settled leaf's record and what concerns ranges that are not open.
-    pub fn prune(&mut self, settled_record: u64, open: impl Fn(B256, u64) -> bool) {
-        self.traffic.retain(|record, _| *record >= settled_record);
-        self.ranges.retain(|(start, end), _| open(*start, *end));
-        if self.ranges.is_empty() {
-            self.openings.clear();
-            self.runs.clear();
-            self.strides.clear();
-            self.steps.clear();
-            self.unknown.clear();
+    /// Forgets what no open range and no match that is played has to do with.
+    pub fn prune(&mut self, view: &View) {
+        let Self { ranges, openings, runs, strides, steps, unknown, traffic } = self;
+        traffic.retain(|record, _| *record >= view.settled.record);
+        let open =
+            |start, end| view.ranges.iter().any(|range| (range.start, range.end) == (start, end));
+        ranges.retain(|(start, end), _| open(*start, *end));
+        let matches = view.tournaments.iter().filter(|tournament| tournament.level == 0);
+        let matches = matches.flat_map(|tournament| &tournament.matches).filter(|m| m.is_open());
+        let agreed: BTreeSet<B256> = matches.map(|m| m.agreed).collect();
+        if view.ranges.is_empty() {
+            openings.clear();
         }
+        runs.retain(|leaf, _| agreed.contains(leaf));
+        strides.retain(|(leaf, _), _| agreed.contains(leaf));
+        steps.retain(|(leaf, _), _| agreed.contains(leaf));
+        unknown.retain(|need, _| match need {
+            Need::Range { start, end } => open(*start, *end),
+            Need::Opening { .. } => !view.ranges.is_empty(),
+            Need::Run { leaf } | Need::Stride { leaf, .. } | Need::Step { leaf, .. } => {
+                agreed.contains(leaf)
+            }
+        });
     }
 
     /// The oldest traffic of these records, and whether any of them has withdrawals.

@@ -178,10 +178,10 @@ fn play(turn: &mut Turn<'_>, tournament: &Tournament, m: &Match, truth: Truth<'_
         PHASE_MOVE if !out(ours) && acts(turn, mine, m.id, ours.since, deadline) => {
             advance(turn, tournament, m, truth.tree, deadline);
         }
-        PHASE_PROVE if !(out(ours) && out(theirs)) => {
-            if acts(turn, mine, m.id, ours.since, deadline) {
-                prove(turn, tournament, m, truth, deadline);
-            }
+        PHASE_PROVE
+            if !(out(ours) && out(theirs)) && acts(turn, mine, m.id, ours.since, deadline) =>
+        {
+            prove(turn, tournament, m, truth, deadline);
         }
         _ => {}
     }

@@ -227,6 +227,7 @@ impl World {
             party.book.insert_traffic(record, traffic);
         }
         let view = self.model.view(party.player.address);
+        party.book.prune(&view);
         let forged = party.forgery.map(|forgery| forgery.forge(&party.book));
         let book = forged.as_ref().unwrap_or(&party.book);
         let plan = party.player.act(&view, book);
