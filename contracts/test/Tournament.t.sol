@@ -165,9 +165,32 @@ contract TournamentTest is TournamentBase {
 
     function testFuzz_lateJoinersAreCharged(uint256 late) public {
         late = bound(late, 0, A - 1);
+        enter(id, liar(1), BOB);
         vm.warp(block.timestamp + late);
         bytes32 root = enter(id, honest(), ALICE);
         equal(game.commitment(id, root).clock, late > G ? A + G - late : A, "clock");
+    }
+
+    /// Nothing settles that joined when nobody had time for an answer.
+    function test_theFirstComesEarly() public {
+        uint256 opened = block.timestamp;
+        uint256 other = game.open(start, END);
+        vm.warp(opened + A / 2 - 1);
+        enter(id, liar(1), BOB);
+        (bool over,) = game.isOver(other);
+        check(!over, "still joined");
+        vm.warp(opened + A / 2);
+        refuse(Tournament.JoiningOver.selector, address(this), STAKE, enterData(other, liar(1), BOB));
+        bytes32 survivor;
+        (over, survivor) = game.isOver(other);
+        check(over && survivor == 0, "nobody came");
+        equal(game.finish(other, BOB), 0, "no survivor");
+        refuse(Tournament.JoiningOver.selector, address(this), STAKE, enterData(other, liar(1), BOB));
+        (over,) = game.isOver(id);
+        check(!over, "the other is joined");
+        vm.warp(opened + A - 1);
+        enter(id, honest(), ALICE);
+        refuse(Tournament.NotOver.selector, address(this), 0, abi.encodeCall(Tournament.finish, (id, BOB)));
     }
 
     function test_matched() public {
@@ -364,14 +387,12 @@ contract TournamentTest is TournamentBase {
         }
     }
 
-    /// Without any clock left a turn has still its grace.
-    function test_graceWithoutClock() public {
-        vm.warp(block.timestamp + A - 1);
+    /// Grace is free, however little is left.
+    function test_graceIsFree() public {
         bytes32 one = enter(id, honest(), ALICE);
-        equal(game.commitment(id, one).clock, G + 1, "clock");
         enter(id, liar(1), BOB);
         uint256 number = matchId(id, 0);
-        vm.warp(block.timestamp + 2 * G);
+        vm.warp(block.timestamp + A + G - 1);
         move(number, STRANGER);
         equal(game.commitment(id, one).clock, 1, "clock");
         move(number, STRANGER);

@@ -38,7 +38,7 @@ contract TournamentPlayers is TournamentBase {
         if (t.level != 0) return;
         Plan memory p = leaves(seed);
         bytes32 root = remember(p, 0);
-        bool joins = block.timestamp < t.opened + A;
+        bool joins = block.timestamp < t.opened + (t.commitments == 0 ? A / 2 : A);
         address player = players[mix(seed, 2) % 4];
         if (!joins) {
             refuse(Tournament.JoiningOver.selector, address(this), STAKE, enterData(id, p, player));

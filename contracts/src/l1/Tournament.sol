@@ -269,9 +269,8 @@ contract Tournament {
         if (msg.sender != CLAIMS) revert NotClaims();
         Game storage game = _game(id);
         if (game.level != 0) revert WrongLevel();
-        uint256 opened = game.opened;
-        if (block.timestamp >= opened + CHALLENGE_WINDOW) revert JoiningOver();
-        return _enter(id, claimer, 0, CHALLENGE_WINDOW - _beyondGrace(opened), last, path);
+        if (_leavesOver(game)) revert JoiningOver();
+        return _enter(id, claimer, 0, CHALLENGE_WINDOW - _beyondGrace(game.opened), last, path);
     }
 
     /// @notice Closes a tournament of level 0 that is over.
@@ -489,7 +488,11 @@ contract Tournament {
     }
 
     /// @notice Up to `number` commitments of a tournament, in the order of joining, from place `from` (counted from 0) on.
-    function commitments(uint256 id, uint256 from, uint256 number) external view returns (CommitmentView[] memory list) {
+    function commitments(uint256 id, uint256 from, uint256 number)
+        external
+        view
+        returns (CommitmentView[] memory list)
+    {
         number = _within(from, number, _game(id).commitments);
         list = new CommitmentView[](number);
         for (uint256 i = 0; i < number; ++i) {
@@ -518,8 +521,7 @@ contract Tournament {
         if (c.inMatch == 0) return v;
         v.currentMatch = id << MATCH_BITS | (c.inMatch - 1);
         Match storage m = _matches[v.currentMatch];
-        bool runs = m.phase == PROVE
-            || (m.phase == MOVING && (root == _roots[id][m.oneMoves ? m.one : m.two]));
+        bool runs = m.phase == PROVE || (m.phase == MOVING && (root == _roots[id][m.oneMoves ? m.one : m.two]));
         if (runs) v.since = m.since;
     }
 
@@ -561,14 +563,10 @@ contract Tournament {
         if (game.opened == 0) revert NoTournament(id);
     }
 
-    function _enter(
-        uint256 id,
-        address claimer,
-        uint8 side,
-        uint256 clock,
-        bytes32 last,
-        bytes32[] calldata path
-    ) private returns (bytes32 root) {
+    function _enter(uint256 id, address claimer, uint8 side, uint256 clock, bytes32 last, bytes32[] calldata path)
+        private
+        returns (bytes32 root)
+    {
         if (msg.value != BOND) revert WrongBond(msg.value);
         Game storage game = _games[id];
         if (path.length != _height(game.level)) revert BadPath();
@@ -615,10 +613,17 @@ contract Tournament {
         uint32 waiting = game.waiting;
         if (waiting != 0) survivor = _roots[id][waiting];
         if (game.closed) over = true;
-        else if (game.level == 0) over = block.timestamp >= uint256(game.opened) + CHALLENGE_WINDOW;
+        else if (game.level == 0) over = _leavesOver(game);
         else if (waiting != 0) over = _sideOver(game, _sideClock(game, 1 - _commitments[id][survivor].side));
         else over = _sideOver(game, game.clockOne) && _sideOver(game, game.clockTwo);
         if (!over) survivor = 0;
+    }
+
+    /// @dev Whether a tournament of level 0 is not joined any more. What joins first leaves others half of the window for an
+    ///      answer.
+    function _leavesOver(Game storage game) private view returns (bool) {
+        uint256 window = game.commitments == 0 ? CHALLENGE_WINDOW / 2 : CHALLENGE_WINDOW;
+        return block.timestamp >= game.opened + window;
     }
 
     /// @dev Whether a side that began with `clock` is not joined any more.
