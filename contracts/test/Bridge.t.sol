@@ -3,9 +3,10 @@ pragma solidity 0.8.37;
 
 import {ERC20} from "@openzeppelin/contracts/token/ERC20/ERC20.sol";
 import {ReentrancyGuardTransient} from "@openzeppelin/contracts/utils/ReentrancyGuardTransient.sol";
-import {Base} from "./Base.sol";
 import {Vm} from "./Vm.sol";
+import {WithdrawalBase} from "./WithdrawalBase.sol";
 import {L1StandardBridge} from "../src/l1/L1StandardBridge.sol";
+import {Portal} from "../src/l1/Portal.sol";
 import {L2StandardBridge} from "../src/l2/L2StandardBridge.sol";
 import {L2ToL1MessagePasser} from "../src/l2/L2ToL1MessagePasser.sol";
 import {MintableERC20} from "../src/l2/MintableERC20.sol";
@@ -13,6 +14,7 @@ import {MintableERC20Factory} from "../src/l2/MintableERC20Factory.sol";
 import {Alias} from "../src/lib/Alias.sol";
 import {IBridge} from "../src/lib/IBridge.sol";
 import {Predeploys} from "../src/lib/Predeploys.sol";
+import {Withdrawal, WithdrawalTransaction} from "../src/lib/Withdrawal.sol";
 
 contract Coin is ERC20("Coin", "COIN") {
     constructor() {
@@ -46,6 +48,33 @@ contract ReentrantCoin is Coin {
     }
 }
 
+/// @notice Lets nobody move it for a while.
+contract FrozenCoin is Coin {
+    bool public frozen;
+
+    function freeze(bool on) external {
+        frozen = on;
+    }
+
+    function _update(address from, address to, uint256 amount) internal override {
+        require(!frozen, "frozen");
+        super._update(from, to, amount);
+    }
+}
+
+/// @notice Deposits again when it is paid.
+contract Redeposits {
+    L1StandardBridge private immutable BRIDGE;
+
+    constructor(L1StandardBridge bridge) {
+        BRIDGE = bridge;
+    }
+
+    receive() external payable {
+        BRIDGE.depositETHTo{value: msg.value}(address(1), 0, "");
+    }
+}
+
 /// @notice Refuses ether after burning all gas it gets and returning much.
 contract Refuses {
     receive() external payable {
@@ -62,8 +91,7 @@ contract ReturnsMuch {
 }
 
 /// @notice Both bridges in one EVM: what the Portal forces is executed by hand, with the gas and sender it names.
-contract BridgeTest is Base {
-    address private constant ALICE = address(0xa11ce);
+contract BridgeTest is WithdrawalBase {
 
     L2StandardBridge private l2Bridge = L2StandardBridge(payable(Predeploys.L2_STANDARD_BRIDGE));
     L2ToL1MessagePasser private passer = L2ToL1MessagePasser(payable(Predeploys.L2_TO_L1_MESSAGE_PASSER));
@@ -72,10 +100,7 @@ contract BridgeTest is Base {
     MintableERC20 private l2Coin;
 
     function setUp() public {
-        vm.roll(100);
-        vm.warp(1_760_000_000);
-        vm.fee(1000 gwei);
-        deployL1(LEADER);
+        start();
         vm.etch(address(l2Bridge), type(L2StandardBridge).runtimeCode);
         vm.etch(address(passer), type(L2ToL1MessagePasser).runtimeCode);
         vm.store(address(l2Bridge), bytes32(0), bytes32(uint256(uint160(address(bridge)))));
@@ -262,6 +287,189 @@ contract BridgeTest is Base {
         l2Bridge.withdrawTo{value: 1}(address(l2Coin), ALICE, 1, 0, "");
         equal(address(l2Bridge).balance, 0, "the bridge keeps nothing");
         equal(address(passer).balance, 9, "message passer");
+    }
+
+    // Back on L1
+
+    function testFuzz_tokensComeHome(uint256 amount, uint256 back) public {
+        amount = bound(amount, 1, 1_000_000);
+        back = bound(back, 1, amount);
+        vm.recordLogs();
+        bridge.depositERC20To(address(coin), address(l2Coin), ALICE, amount, 0, "");
+        check(relay(), "relayed");
+        vm.recordLogs();
+        vm.prank(ALICE, ALICE);
+        l2Bridge.withdrawTo(address(l2Coin), BOB, back, 0, "note");
+        WithdrawalTransaction memory w = passed();
+        ready(w);
+        vm.recordLogs();
+        finalize(ALICE, w);
+        Vm.Log[] memory logs = vm.getRecordedLogs();
+        equal(
+            logs[0].topics[0],
+            keccak256("ERC20WithdrawalFinalized(address,address,address,address,uint256,bytes)"),
+            "event"
+        );
+        equal(
+            logs[1].topics[0], keccak256("ERC20BridgeFinalized(address,address,address,address,uint256,bytes)"), "event"
+        );
+        for (uint256 i; i < 2; ++i) {
+            equal(uint256(logs[i].topics[1]), uint160(address(coin)), "l1Token");
+            equal(uint256(logs[i].topics[2]), uint160(address(l2Coin)), "l2Token");
+            equal(uint256(logs[i].topics[3]), uint160(ALICE), "from");
+            equal(logs[i].data, abi.encode(BOB, back, bytes("note")), "to, amount, data");
+        }
+        equal(coin.balanceOf(BOB), back, "balance");
+        equal(bridge.deposits(address(coin), address(l2Coin)), amount - back, "deposits");
+        equal(coin.balanceOf(address(bridge)), amount - back, "held");
+        vm.expectRevert(Portal.OptimismPortal_AlreadyFinalized.selector);
+        finalize(ALICE, w);
+    }
+
+    function test_etherComesHome() public {
+        vm.recordLogs();
+        bridge.depositETHTo{value: 5}(ALICE, 0, "");
+        check(relay(), "relayed");
+        vm.recordLogs();
+        vm.prank(ALICE, ALICE);
+        l2Bridge.bridgeETHTo{value: 4}(BOB, 0, "note");
+        WithdrawalTransaction memory w = passed();
+        ready(w);
+        vm.recordLogs();
+        finalize(ALICE, w);
+        Vm.Log[] memory logs = vm.getRecordedLogs();
+        equal(logs[0].topics[0], keccak256("ETHWithdrawalFinalized(address,address,uint256,bytes)"), "event");
+        equal(logs[1].topics[0], keccak256("ETHBridgeFinalized(address,address,uint256,bytes)"), "event");
+        equal(logs[1].data, abi.encode(4, bytes("note")), "event");
+        equal(BOB.balance, 4, "balance");
+        equal(address(portal).balance, 1, "Portal");
+        equal(address(bridge).balance, 0, "the bridge keeps nothing");
+    }
+
+    /// Nobody loses tokens to a transfer that fails today.
+    function test_frozenTokensWait() public {
+        FrozenCoin frozen = new FrozenCoin();
+        coin = frozen;
+        l2Coin = MintableERC20(factory.createOptimismMintableERC20(address(coin), "Coin", "COIN"));
+        coin.approve(address(bridge), type(uint256).max);
+        vm.recordLogs();
+        bridge.depositERC20To(address(coin), address(l2Coin), ALICE, 10, 0, "");
+        check(relay(), "relayed");
+        vm.recordLogs();
+        vm.prank(ALICE, ALICE);
+        l2Bridge.withdraw(address(l2Coin), 10, 0, "");
+        WithdrawalTransaction memory w = passed();
+        ready(w);
+        frozen.freeze(true);
+        vm.expectRevert();
+        finalize(ALICE, w);
+        equal(bridge.deposits(address(coin), address(l2Coin)), 10, "deposits");
+        frozen.freeze(false);
+        finalize(ALICE, w);
+        equal(coin.balanceOf(ALICE), 10, "paid");
+    }
+
+    /// A token of anybody's making that stands for a real one takes out only what was put in for it.
+    function test_foreignTokenTakesNothing() public {
+        bridge.depositERC20To(address(coin), address(l2Coin), ALICE, 1000, 0, "");
+        address mint = address(new MintableERC20(LIAR, address(coin), "Coin", "COIN", 18));
+        vm.prank(LIAR);
+        MintableERC20(mint).mint(LIAR, 1000);
+        WithdrawalTransaction memory w = fromBridge(
+            abi.encodeCall(IBridge.finalizeBridgeERC20, (address(coin), mint, LIAR, LIAR, uint256(1000), bytes("")))
+        );
+        ready(w);
+        vm.expectRevert(
+            abi.encodeWithSelector(
+                Portal.CallFailed.selector, abi.encodeWithSelector(L1StandardBridge.NotDeposited.selector, 0)
+            )
+        );
+        finalize(ALICE, w);
+        equal(coin.balanceOf(address(bridge)), 1000, "held");
+    }
+
+    function test_onlyTheBridgeOnL2TakesOut() public {
+        bridge.depositERC20To(address(coin), address(l2Coin), ALICE, 1000, 0, "");
+        bytes memory tokens = abi.encodeCall(
+            IBridge.finalizeBridgeERC20, (address(coin), address(l2Coin), LIAR, LIAR, uint256(1000), bytes(""))
+        );
+        bytes memory ether_ = abi.encodeCall(IBridge.finalizeBridgeETH, (LIAR, LIAR, uint256(0), bytes("")));
+        vm.expectRevert(L1StandardBridge.NotOtherBridge.selector);
+        bridge.finalizeBridgeERC20(address(coin), address(l2Coin), LIAR, LIAR, 1000, "");
+        // The Portal itself, when it executes nothing.
+        vm.prank(address(portal));
+        vm.expectRevert(L1StandardBridge.NotOtherBridge.selector);
+        bridge.finalizeBridgeERC20(address(coin), address(l2Coin), LIAR, LIAR, 1000, "");
+        for (uint256 i; i < 2; ++i) {
+            WithdrawalTransaction memory w = withdrawal(LIAR, address(bridge), 0, 500_000, i == 0 ? tokens : ether_);
+            ready(w);
+            vm.expectRevert(
+                abi.encodeWithSelector(
+                    Portal.CallFailed.selector, abi.encodeWithSelector(L1StandardBridge.NotOtherBridge.selector)
+                )
+            );
+            finalize(ALICE, w);
+        }
+    }
+
+    function test_badRecipients() public {
+        bridge.depositERC20To(address(coin), address(l2Coin), ALICE, 10, 0, "");
+        address[2] memory bad = [address(bridge), address(portal)];
+        for (uint256 i; i < 2; ++i) {
+            WithdrawalTransaction memory w = fromBridge(
+                abi.encodeCall(
+                    IBridge.finalizeBridgeERC20, (address(coin), address(l2Coin), ALICE, bad[i], uint256(10), bytes(""))
+                )
+            );
+            ready(w);
+            vm.expectRevert(
+                abi.encodeWithSelector(
+                    Portal.CallFailed.selector, abi.encodeWithSelector(L1StandardBridge.BadRecipient.selector)
+                )
+            );
+            finalize(ALICE, w);
+        }
+        WithdrawalTransaction memory wrong =
+            fromBridge(abi.encodeCall(IBridge.finalizeBridgeETH, (ALICE, ALICE, uint256(1), bytes(""))));
+        ready(wrong);
+        vm.expectRevert(
+            abi.encodeWithSelector(
+                Portal.CallFailed.selector, abi.encodeWithSelector(L1StandardBridge.WrongValue.selector)
+            )
+        );
+        finalize(ALICE, wrong);
+    }
+
+    function test_recipientMayDepositAgain() public {
+        portal.depositTransaction{value: 5}(ALICE, 0, 21_000, false, "");
+        address to = address(new Redeposits(bridge));
+        WithdrawalTransaction memory w = withdrawal(
+            address(l2Bridge),
+            address(bridge),
+            5,
+            1_000_000,
+            abi.encodeCall(IBridge.finalizeBridgeETH, (ALICE, to, uint256(5), bytes("")))
+        );
+        ready(w);
+        finalize(ALICE, w);
+        equal(address(portal).balance, 5, "and back");
+    }
+
+    function fromBridge(bytes memory message) private returns (WithdrawalTransaction memory) {
+        return withdrawal(address(l2Bridge), address(bridge), 0, 500_000, message);
+    }
+
+    /// The withdrawal that the message passer logged last.
+    function passed() private returns (WithdrawalTransaction memory w) {
+        Vm.Log[] memory logs = vm.getRecordedLogs();
+        Vm.Log memory log = logs[logs.length - 1];
+        equal(log.emitter, address(passer), "message passer");
+        (w.nonce, w.sender, w.target) = (
+            uint256(log.topics[1]), address(uint160(uint256(log.topics[2]))), address(uint160(uint256(log.topics[3])))
+        );
+        bytes32 hash;
+        (w.value, w.gasLimit, w.data, hash) = abi.decode(log.data, (uint256, uint256, bytes, bytes32));
+        equal(Withdrawal.hash(w), hash, "hash");
     }
 
     /// Executes the newest deposit as L2 would.
