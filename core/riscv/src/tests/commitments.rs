@@ -198,6 +198,34 @@ fn spoilt_snapshots_are_refused() {
     }
 }
 
+/// It is complete with its first leaf, so none can be missing that lies behind.
+#[test]
+fn a_halted_machine_without_leaves_is_restored_only_within_its_first_stride() {
+    let shape = Shape::new(2, 8).unwrap();
+    let halted = || {
+        let mut machine = random_machine(3, 60);
+        machine.run(&mut Store::default(), u64::MAX).unwrap();
+        assert_ne!(machine.status(), Status::Running);
+        machine
+    };
+    let expected = commit(halted(), shape).root();
+    let mut bytes = Vec::new();
+    Committer::new(halted(), shape).save(&mut bytes);
+    let steps = halted().steps();
+    for origin in [steps, steps - 1, steps - 3, steps - 4, 0, steps + 1, u64::MAX] {
+        bytes[10..18].copy_from_slice(&origin.to_be_bytes());
+        let restored = Committer::restore(&bytes, shape, MEMORY);
+        if steps.checked_sub(origin).is_none_or(|past| past >= shape.stride()) {
+            assert_eq!(restored.err(), Some(SnapshotError::Malformed), "{origin} of {steps}");
+            continue;
+        }
+        let mut restored = *restored.ok().unwrap().finish().err().expect("a leaf is missing");
+        assert_eq!(restored.advance(&mut Store::default(), u64::MAX, |_| {}), Ok(true));
+        let (commitment, _) = restored.finish().ok().unwrap();
+        assert_eq!((commitment.root(), commitment.known_leaves()), (expected, 1));
+    }
+}
+
 #[test]
 fn impossible_shapes() {
     assert!(Shape::new(0, Shape::MAX_LEAVES).is_ok());
