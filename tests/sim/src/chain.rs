@@ -2,15 +2,17 @@
 
 use std::sync::Arc;
 
+use alloy_eips::eip4844::Blob;
 use alloy_primitives::map::HashMap;
 use alloy_primitives::{B256, Bytes, U256, keccak256};
 use annex_claim::{ClaimInput, Kind, Leaf, Missing, OutputRoot, Preimages, StepData, prepare};
 use annex_derive::{Cursor, Derivation, Step};
 use annex_l1::predeploys;
 use annex_state::{
-    AccountInfo, Nibbles, NodeSource, Recorder, StateReader, StateUpdate, TrieReader, Witness,
+    AccountInfo, Nibbles, NodeSource, Recorder, StateReader, StateUpdate, Trie, TrieReader, Witness,
 };
 use annex_stf::{apply_block, genesis};
+use annex_types::predeploys::L2_TO_L1_MESSAGE_PASSER;
 use annex_types::{BlockInput, ChainConfig, Header, Record};
 
 /// Nodes and codes by hash. Nothing is ever removed.
@@ -95,6 +97,8 @@ pub struct Chain {
     pub genesis: Header,
     store: Store,
     pub records: Vec<Record>,
+    /// By record.
+    pub blobs: Vec<Vec<Blob>>,
     pub head: Header,
     derivation: Derivation,
     pub leaps: Vec<Leap>,
@@ -119,6 +123,7 @@ impl Chain {
             genesis: start.header.clone(),
             store,
             records: Vec::new(),
+            blobs: Vec::new(),
             head: start.header,
             derivation,
             leaps: Vec::new(),
@@ -132,9 +137,10 @@ impl Chain {
     }
 
     /// Takes the next record and works off what there is.
-    pub fn push(&mut self, record: Record) {
+    pub fn push(&mut self, record: Record, blobs: Vec<Blob>) {
         self.records.push(record.clone());
-        self.derivation.push(record, &[]).expect("a record of the Inbox");
+        self.derivation.push(record, &blobs).expect("a record of the Inbox");
+        self.blobs.push(blobs);
         while self.leap() {}
     }
 
@@ -221,7 +227,7 @@ impl Chain {
             cursor: leap.cursor,
             records: &self.records[..=record],
             previous: B256::ZERO,
-            blobs: &[],
+            blobs: &self.blobs[record],
             witness: &leap.witness,
         };
         let (input, preimages) = prepare(&data).expect("records of one log");
@@ -233,5 +239,13 @@ impl Chain {
         let parent = (self.head.number, self.head.hash_slow());
         let reader = TrieReader::new(&self.store, self.head.state_root, parent);
         reader.account(address).expect("the store has what was stored")
+    }
+
+    /// The nodes that prove a slot of the `L2ToL1MessagePasser` after a block.
+    pub fn prove_withdrawal(&self, head: &Header, slot: B256) -> Vec<Bytes> {
+        let root = head.withdrawals_root.expect("headers of the chain have it");
+        let owner = Some(keccak256(L2_TO_L1_MESSAGE_PASSER));
+        let trie = Trie::new(&self.store, owner, root);
+        trie.prove(keccak256(slot)).expect("the store has what was stored")
     }
 }

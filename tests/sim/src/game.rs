@@ -5,13 +5,13 @@ use std::sync::Arc;
 use alloy_primitives::{Address, B256, U256};
 use alloy_sol_types::SolCall;
 
+use annex_l1::contracts::Tournament::{proveCall, withdrawCall};
 use annex_settle::{Action, Book, Need, Plan, Player, View};
 use rand::rngs::StdRng;
 use rand::seq::SliceRandom;
 use rand::{Rng, SeedableRng};
 
 use crate::compute::Computer;
-use crate::contracts::Tournament::{proveCall, withdrawCall};
 use crate::l1::{BLOCK_TIME, Call, L1, said};
 use crate::l2::ETHER;
 use crate::liar::Liar;
@@ -172,23 +172,19 @@ impl Game {
         }
     }
 
-    /// Plays until every range that was opened is closed, or so many seconds have passed. Then everybody takes out what it has.
+    /// Plays until a range has settled and none is open, within so many seconds. Then everybody takes out what it has.
     pub fn play(&mut self, deadline: u64) -> Report {
-        let begin = self.world.l1.now();
+        let begin = self.world.view();
         let mut opened = None;
         loop {
             let view = self.world.view();
-            opened = opened.or(view.ranges.first().map(|range| range.opened));
-            let ended = opened.is_some() && view.ranges.is_empty();
-            if ended {
+            let settled = view.faulted || view.settled.leaf != begin.settled.leaf;
+            if view.ranges.is_empty() && settled {
                 break;
             }
-            let now = view.now;
-            assert!(
-                now < begin + deadline,
-                "not over after {deadline} s: {:#?}",
-                self.stuck(&view)
-            );
+            opened = view.ranges.first().map(|range| range.opened).or(opened);
+            let late = view.now > begin.now + deadline;
+            assert!(!late, "not over after {deadline} s: {:#?}", self.stuck(&view));
             self.act(&view);
             self.mine();
         }

@@ -3,7 +3,8 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::convert::Infallible;
 
-use alloy_consensus::{Signed, TxEip1559};
+use alloy_consensus::{Signed, TxEip1559, TxEip4844};
+use alloy_eips::eip4844::DATA_GAS_PER_BLOB;
 use alloy_primitives::{Address, B256, Bytes, Log, Signature, TxKind, U256, keccak256};
 use alloy_sol_types::SolCall;
 use annex_evm::{BlockEnv, CallRequest, Evm, InvalidTransaction, Outcome, Rules, Status};
@@ -32,13 +33,15 @@ pub struct Call {
     pub to: TxKind,
     pub value: U256,
     pub input: Bytes,
+    /// Versioned hashes.
+    pub blobs: Vec<B256>,
 }
 
 impl Call {
     /// A call of a contract's function.
     pub fn new(from: Address, to: Address, call: &impl SolCall) -> Self {
         let input = call.abi_encode().into();
-        Self { from, to: TxKind::Call(to), value: U256::ZERO, input }
+        Self { from, to: TxKind::Call(to), value: U256::ZERO, input, blobs: Vec::new() }
     }
 
     pub fn with_value(self, value: U256) -> Self {
@@ -202,6 +205,7 @@ impl L1 {
             if let Some(outcome) = &outcome {
                 left -= outcome.execution_gas;
                 burned += u128::from(outcome.execution_gas) * u128::from(BASE_FEE);
+                burned += u128::from(DATA_GAS_PER_BLOB) * call.blobs.len() as u128;
                 spent.entry(call.from).or_default().add(outcome);
                 logs.extend(outcome.logs.iter().cloned());
             }
@@ -222,7 +226,13 @@ impl L1 {
 
     /// Creates a contract, which must succeed.
     pub fn create(&mut self, from: Address, init_code: Bytes) -> Address {
-        let call = Call { from, to: TxKind::Create, value: U256::ZERO, input: init_code };
+        let call = Call {
+            from,
+            to: TxKind::Create,
+            value: U256::ZERO,
+            input: init_code,
+            blobs: Vec::new(),
+        };
         let outcome = self.transact(call);
         assert!(outcome.success(), "{}", said(&outcome));
         outcome.contract_address.expect("a creation")
@@ -249,9 +259,10 @@ impl L1 {
     pub fn simulate(&self, call: &Call) -> Outcome {
         let reader = self.state.over(Below(&self.hashes));
         let mut evm = Evm::new(Rules::L1, self.env(self.number(), self.timestamp), reader);
-        let Call { from, to, value, input } = call.clone();
+        let Call { from, to, value, input, blobs: blob_hashes } = call.clone();
         let gas_limit = TX_GAS_LIMIT_CAP;
-        let request = CallRequest { from, to, gas_limit, value, input, ..Default::default() };
+        let request =
+            CallRequest { from, to, gas_limit, value, input, blob_hashes, ..Default::default() };
         let Ok(outcome) = evm.call(&request);
         outcome.expect("a valid call")
     }
@@ -263,20 +274,43 @@ fn execute<R: StateReader<Error = Infallible>>(
     gas_limit: u64,
 ) -> Result<Outcome, InvalidTransaction> {
     let Ok(sender) = evm.state().account(call.from);
-    let transaction = TxEip1559 {
-        chain_id: CHAIN_ID,
-        nonce: sender.unwrap_or_default().nonce,
-        gas_limit,
-        max_fee_per_gas: GAS_PRICE.into(),
-        max_priority_fee_per_gas: TIP.into(),
-        to: call.to,
-        value: call.value,
-        input: call.input.clone(),
-        ..Default::default()
-    };
+    let nonce = sender.unwrap_or_default().nonce;
+    let (max_fee_per_gas, max_priority_fee_per_gas) = (GAS_PRICE.into(), TIP.into());
+    let Call { to, value, input, .. } = call.clone();
     // Nobody looks at the signature: the sender is given.
     let signature = Signature::new(U256::from(1), U256::from(1), false);
-    let transaction = Transaction::Eip1559(Signed::new_unhashed(transaction, signature));
+    let transaction = match (to, call.blobs.is_empty()) {
+        (TxKind::Call(to), false) => Transaction::Eip4844(Signed::new_unhashed(
+            TxEip4844 {
+                chain_id: CHAIN_ID,
+                nonce,
+                gas_limit,
+                max_fee_per_gas,
+                max_priority_fee_per_gas,
+                to,
+                value,
+                input,
+                blob_versioned_hashes: call.blobs.clone(),
+                max_fee_per_blob_gas: 1,
+                ..Default::default()
+            },
+            signature,
+        )),
+        _ => Transaction::Eip1559(Signed::new_unhashed(
+            TxEip1559 {
+                chain_id: CHAIN_ID,
+                nonce,
+                gas_limit,
+                max_fee_per_gas,
+                max_priority_fee_per_gas,
+                to,
+                value,
+                input,
+                ..Default::default()
+            },
+            signature,
+        )),
+    };
     let transaction = RecoveredTransaction { transaction, sender: call.from, data_size: 0 };
     let Ok(outcome) = evm.execute(&transaction);
     outcome

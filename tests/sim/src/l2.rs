@@ -3,14 +3,15 @@
 use alloy_consensus::{SignableTransaction, TxEip1559};
 use alloy_primitives::{Address, Bytes, Signature, TxKind, U256, keccak256};
 use alloy_sol_types::SolCall;
-use annex_l1::contracts::Inbox::submitCalldataCall;
+use annex_claim::Preimages;
+use annex_l1::contracts::Inbox::{submitCall, submitCalldataCall};
 use annex_l1::contracts::L2ToL1MessagePasser::initiateWithdrawalCall;
+use annex_l1::contracts::Portal::depositTransactionCall;
 use annex_types::batch::{self, Batch};
 use annex_types::predeploys::L2_TO_L1_MESSAGE_PASSER;
 use annex_types::{BatchBlock, ExtraData, Transaction};
 use k256::ecdsa::SigningKey;
 
-use crate::contracts::Portal::depositTransactionCall;
 use crate::l1::Call;
 use crate::world::World;
 
@@ -94,6 +95,19 @@ impl World {
         let forced_up_to = U256::from(forced_up_to);
         let call = submitCalldataCall { forcedUpTo: forced_up_to, data: data.into() };
         self.include(Call::new(self.at.leader, self.at.inbox, &call));
+    }
+
+    /// Posts bytes as a batch in blobs.
+    pub fn post_blobs(&mut self, forced_up_to: u64, data: &[u8]) {
+        let mut hashes = Vec::new();
+        for blob in batch::pack_blobs(data) {
+            let hash = Preimages::default().insert_blob(&blob).expect("packed for a blob");
+            self.blobs.insert(hash, blob);
+            hashes.push(hash);
+        }
+        let call = submitCall { forcedUpTo: U256::from(forced_up_to) };
+        let call = Call::new(self.at.leader, self.at.inbox, &call);
+        self.include(Call { blobs: hashes, ..call });
     }
 
     fn include(&mut self, call: Call) {

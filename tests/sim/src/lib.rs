@@ -6,7 +6,6 @@
 pub mod bound;
 pub mod chain;
 pub mod compute;
-pub mod contracts;
 pub mod game;
 pub mod l1;
 pub mod l2;

@@ -28,8 +28,8 @@ pub fn account(number: u64) -> Address {
     Address::from_word(keccak256([b"party".as_slice(), &number.to_be_bytes()].concat()))
 }
 
-/// Deposits, batches with everything that can be wrong with them, forced items that a batch takes up and that the rules do.
-fn traffic(world: &mut World, rng: &mut StdRng) {
+/// Makes records of every kind: deposits, batches with everything that can be wrong with them, forced items that a batch takes up and that the rules do.
+pub fn traffic(world: &mut World, rng: &mut StdRng) {
     for user in 1..4 {
         world.deposit(user, 5 * ETHER + u128::from(rng.random::<u32>()));
     }
@@ -86,10 +86,28 @@ impl Table {
         self.world.truth.leaps.len()
     }
 
+    /// The lies that can be told of a step.
+    pub fn lies(&self, step: usize) -> Vec<Lie> {
+        let mut lies = vec![Lie::State];
+        if let What::Block { derived, forced, .. } = self.world.truth.leaps[step].what {
+            lies.extend([Lie::Origin, Lie::DataPrice]);
+            if !derived {
+                lies.push(Lie::SkippedBatch);
+            }
+            if forced > 0 {
+                lies.extend([Lie::ForcedMint, Lie::ForcedLeftOut]);
+            }
+        }
+        lies
+    }
+
     /// What a liar computes who takes one step otherwise.
     pub fn lying(&self, step: usize, lie: Lie) -> Arc<Computer> {
         let mut chain = Chain::new(self.world.truth.config.clone(), Some((step, lie)));
-        self.world.truth.records.iter().for_each(|record| chain.push(record.clone()));
+        let truth = &self.world.truth;
+        for (record, blobs) in truth.records.iter().zip(&truth.blobs) {
+            chain.push(record.clone(), blobs.clone());
+        }
         Arc::new(Computer::new(&chain, self.program.clone(), None))
     }
 

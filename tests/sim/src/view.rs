@@ -4,12 +4,11 @@ use std::collections::BTreeSet;
 
 use alloy_primitives::{Address, Bytes, U256};
 use annex_claim::Kind;
-use annex_l1::contracts::Inbox;
 use annex_l1::contracts::PreimageOracle::{loadKeccakPartCall, readCall};
+use annex_l1::contracts::{Claims, Inbox, Tournament};
 use annex_settle::{Action, Book, Commitment, Match, Output, Preimage, RangeView, Settled, View};
 
 use crate::compute::Computer;
-use crate::contracts::{Claims, Tournament};
 use crate::l1::{Call, L1};
 use crate::world::World;
 

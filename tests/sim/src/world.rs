@@ -1,15 +1,19 @@
 //! Contracts on an L1, and the L2 chain that its log makes.
 
+use std::collections::BTreeMap;
+
+use alloy_eips::eip4844::Blob;
 use alloy_primitives::{Address, B256, Bytes, U256};
 use alloy_sol_types::{SolEvent, SolValue};
-use annex_l1::contracts::{Inbox, Lease, Machine, PreimageOracle};
+use annex_l1::contracts::{
+    Claims, ExitMarket, Inbox, Lease, Machine, Portal, PreimageOracle, Tournament,
+};
 use annex_l1::decode_payload;
 use annex_riscv::Program;
 use annex_settle::Params;
-use annex_types::{ChainConfig, Record, RecordEnv};
+use annex_types::{BatchData, BatchRecord, ChainConfig, Record, RecordEnv, RecordPayload};
 
 use crate::chain::{Chain, genesis_header};
-use crate::contracts::{Claims, ExitMarket, Portal, Tournament};
 use crate::l1::{self, L1};
 use crate::l2::{ETHER, L2_CHAIN_ID};
 
@@ -47,6 +51,8 @@ pub struct World {
     pub at: Addresses,
     pub params: Params,
     pub truth: Chain,
+    /// By versioned hash.
+    pub blobs: BTreeMap<B256, Blob>,
     /// Logs of L1 that were looked through for records.
     synced: usize,
 }
@@ -142,9 +148,16 @@ impl World {
             heights: Params::HEIGHTS,
         };
         let truth = Chain::new(config, None);
-        let mut world = Self { l1, at, params, truth, synced: 0 };
+        let mut world = Self { l1, at, params, truth, blobs: BTreeMap::new(), synced: 0 };
         world.sync();
         world
+    }
+
+    /// The same L1 with another follower of its log, who has seen as much.
+    pub fn with_truth(&self, truth: Chain) -> Self {
+        let Self { l1, at, params, blobs, synced, .. } = self;
+        let (l1, blobs) = (l1.clone(), blobs.clone());
+        Self { l1, at: *at, params: *params, truth, blobs, synced: *synced }
     }
 
     /// Hands the honest follower what the Inbox logged.
@@ -164,7 +177,14 @@ impl World {
             let previous = self.truth.records.last().map_or(B256::ZERO, |it| it.accumulator);
             let record = Record::new(event.index.to(), previous, env, payload);
             assert_eq!(record.accumulator, event.accumulator);
-            self.truth.push(record);
+            let hashes = match &record.payload {
+                RecordPayload::Batch(BatchRecord { data: BatchData::Blobs(hashes), .. }) => {
+                    &hashes[..]
+                }
+                _ => &[],
+            };
+            let blobs = hashes.iter().map(|hash| self.blobs[hash]).collect();
+            self.truth.push(record, blobs);
         }
     }
 }
