@@ -597,6 +597,27 @@ contract TournamentTest is TournamentBase {
         refuse(Tournament.JoiningOver.selector, ALICE, STAKE, joinData(child, then(plan(first), 1, states[8])));
     }
 
+    /// As long as one side may still come, an empty child is not over.
+    function test_anEmptyChildWaitsForBoth() public {
+        for (uint256 slow = 0; slow < 2; ++slow) {
+            id = game.open(start, END);
+            enter(id, honest(), ALICE);
+            enter(id, liar(1), BOB);
+            uint256 number = matchId(id, 0);
+            if (slow == 1) move(number, STRANGER);
+            vm.warp(block.timestamp + 300 + G);
+            uint256 child = descend(number, STRANGER).child;
+            uint256 opened = block.timestamp;
+            equal(game.tournament(child).sideClocks[slow], A - 300, "the slow");
+            vm.warp(opened + G + A - 1);
+            (bool over,) = game.isOver(child);
+            check(!over, "the quick one may come");
+            vm.warp(opened + G + A);
+            (over,) = game.isOver(child);
+            check(over, "nobody came");
+        }
+    }
+
     /// While a child is played nobody's clock runs in the match.
     function test_noTimeoutWhileAChildIsPlayed() public {
         Dispute memory d = openRuns();
@@ -748,6 +769,7 @@ contract TournamentTest is TournamentBase {
         payee.behave(true, false);
         payee.withdraw();
         equal(address(payee).balance, credit, "paid once");
+        equal(game.credits(address(payee)), 0, "no credit is left");
         equal(address(game).balance, 2 * STAKE - credit, "the rest stays");
     }
 
