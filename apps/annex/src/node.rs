@@ -4,12 +4,16 @@ use annex_l1::{
     DeployError, DeployRequest, Deployment, DeploymentFileError, L1Client, L1Error, Parameters,
     SendLimits,
 };
-use annex_node::{LeaderKeys, Node, NodeConfig, NodeError, Role, genesis};
+use annex_node::{
+    ExitTerms, LeaderKeys, MILLION, Node, NodeConfig, NodeError, Party, Role, genesis,
+};
 use clap::{Args, ValueEnum};
 use std::{
+    collections::BTreeSet,
     io,
     net::{IpAddr, SocketAddr},
     path::PathBuf,
+    str::FromStr,
     sync::Arc,
     time::Duration,
 };
@@ -24,7 +28,11 @@ use std::{
   the leader:
     … --leader-key $SUBMITTER --promise-key $PROMISER
   somebody who carries the chain on when the leader is silent:
-    … --post-when-silent $KEY")]
+    … --post-when-silent $KEY
+  somebody who claims, and somebody who watches claims (keys with some ether):
+    … --claimer $KEY --challenger $OTHER_KEY
+  somebody who buys withdrawals before they are final:
+    … --buy-exits $KEY --max-discount 1.5")]
 pub struct NodeArgs {
     /// L1 execution endpoint
     #[arg(long)]
@@ -61,6 +69,18 @@ pub struct NodeArgs {
     /// Order and post with this key while the leader is silent
     #[arg(long, value_name = "KEY", env = "ANNEX_POST_KEY", hide_env_values = true)]
     post_when_silent: Option<B256>,
+    /// Claim on L1 what L2 came to, with this account's bonds, whenever a withdrawal waits or there was traffic
+    #[arg(long, value_name = "KEY", env = "ANNEX_CLAIMER_KEY", hide_env_values = true)]
+    claimer: Option<B256>,
+    /// Beat false claims with this account, whose bonds come back with the gas; settle what nobody else does
+    #[arg(long, value_name = "KEY", env = "ANNEX_CHALLENGER_KEY", hide_env_values = true)]
+    challenger: Option<B256>,
+    /// Buy withdrawals that are offered on L1 with this account, verified by this node's own execution
+    #[arg(long, value_name = "KEY", env = "ANNEX_BUYER_KEY", hide_env_values = true)]
+    buy_exits: Option<B256>,
+    /// Percent of a withdrawal that the buyer takes off for the longest wait; less for a shorter one
+    #[arg(long, value_name = "PERCENT", default_value_t = 1.0, requires = "buy_exits", value_parser = percent)]
+    max_discount: f64,
     /// What an acknowledged transaction survives
     #[arg(long, value_enum, default_value_t = Durability::Process)]
     durability: Durability,
@@ -80,6 +100,14 @@ pub struct NodeArgs {
     /// to 2 MB for 1,000 transfers
     #[arg(long)]
     keep_witnesses: bool,
+}
+
+fn percent(text: &str) -> Result<f64, String> {
+    let value = f64::from_str(text).map_err(|error| error.to_string())?;
+    match (0.0..100.0).contains(&value) {
+        true => Ok(value),
+        false => Err("not between 0 and 100".to_owned()),
+    }
 }
 
 #[derive(Clone, Copy, Debug, ValueEnum)]
@@ -130,6 +158,8 @@ pub enum RunError {
     Failed(Arc<NodeError>),
     #[error(transparent)]
     Deployment(#[from] DeploymentFileError),
+    #[error("two options name the key of {0}: each needs an account of its own")]
+    SameKey(Address),
     #[error("not a secp256k1 key: {0}")]
     Key(#[from] alloy_signer_local::LocalSignerError),
     #[error("L1: {0}")]
@@ -144,6 +174,32 @@ fn signer(key: &B256) -> Result<PrivateKeySigner, RunError> {
     Ok(PrivateKeySigner::from_bytes(key).map_err(alloy_signer_local::LocalSignerError::from)?)
 }
 
+/// Each key counts its own transactions.
+fn distinct(args: &NodeArgs) -> Result<(), RunError> {
+    let NodeArgs { leader_key, post_when_silent, claimer, challenger, buy_exits, .. } = args;
+    let mut accounts = BTreeSet::new();
+    for key in [leader_key, post_when_silent, claimer, challenger, buy_exits].into_iter().flatten()
+    {
+        let account = signer(key)?.address();
+        if !accounts.insert(account) {
+            return Err(RunError::SameKey(account));
+        }
+    }
+    Ok(())
+}
+
+fn parties(args: &NodeArgs) -> Result<Vec<Party>, RunError> {
+    let claimer = args.claimer.iter().map(|key| Ok(Party::claimer(signer(key)?)));
+    let challenger = args.challenger.iter().map(|key| Ok(Party::challenger(signer(key)?)));
+    claimer.chain(challenger).collect()
+}
+
+fn exits(args: &NodeArgs) -> Result<Option<ExitTerms>, RunError> {
+    let Some(key) = &args.buy_exits else { return Ok(None) };
+    let max_discount = (args.max_discount * (MILLION / 100) as f64).round() as u64;
+    Ok(Some(ExitTerms { key: signer(key)?, max_discount }))
+}
+
 pub async fn run(args: NodeArgs) -> Result<(), RunError> {
     let role = match (&args.leader_key, args.promise_key, &args.post_when_silent) {
         (Some(key), Some(promise), _) => {
@@ -152,6 +208,8 @@ pub async fn run(args: NodeArgs) -> Result<(), RunError> {
         (_, _, Some(key)) => Role::PostWhenSilent(signer(key)?),
         _ => Role::Follower,
     };
+    distinct(&args)?;
+    let (parties, exits) = (parties(&args)?, exits(&args)?);
     let deployment = Deployment::read(&args.deployment)?;
     let base = NodeConfig::new(args.l1, String::new(), deployment, args.data_dir);
     let config = NodeConfig {
@@ -167,6 +225,8 @@ pub async fn run(args: NodeArgs) -> Result<(), RunError> {
         batch_interval: args.batch_interval.map_or(base.batch_interval, Duration::from_secs),
         max_proof_changes: args.max_proof_changes,
         history: args.history,
+        exits,
+        parties,
         keep_witnesses: args.keep_witnesses,
         ..base
     };

@@ -262,6 +262,26 @@ impl L1Client {
         Ok(logs)
     }
 
+    /// Logs in L1 blocks `from..=to`, in order. Ranges that the endpoint refuses are split.
+    pub async fn logs(&self, filter: Filter, from: u64, to: u64) -> Result<Vec<Log>, L1Error> {
+        let mut found = Vec::new();
+        let (mut from, mut step) = (from, MAX_LOG_RANGE);
+        while from <= to {
+            let end = to.min(from.saturating_add(step - 1));
+            let filter = filter.clone().from_block(from).to_block(end);
+            match self.request::<_, Vec<Log>>("eth_getLogs", (filter,)).await {
+                Ok(mut logs) => {
+                    logs.sort_by_key(|log| (log.block_number, log.log_index));
+                    found.append(&mut logs);
+                    from = end + 1;
+                }
+                Err(_) if end > from => step = (end - from).div_ceil(2).max(1),
+                Err(error) => return Err(error),
+            }
+        }
+        Ok(found)
+    }
+
     /// The blobs with these versioned hashes, in that order, from L1 block `number`. Each is checked against its hash, so the
     /// sources need no trust.
     pub async fn blobs(&self, number: u64, hashes: &[B256]) -> Result<Vec<Box<Blob>>, L1Error> {

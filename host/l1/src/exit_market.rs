@@ -61,20 +61,17 @@ pub async fn credits(
     client.read(contracts.exit_market, &ExitMarket::creditsCall { account }).await
 }
 
-/// Offers made in L1 blocks `from..=to`.
+/// Offers made in L1 blocks `from..=to`, in order.
 pub async fn offers(
     client: &L1Client,
     contracts: &Contracts,
     from: u64,
     to: u64,
 ) -> Result<Vec<Offer>, L1Error> {
-    let filter = Filter::new()
-        .address(contracts.exit_market)
-        .event_signature(ExitMarket::Offered::SIGNATURE_HASH)
-        .from_block(from)
-        .to_block(to);
-    let logs: Vec<Log> = client.request("eth_getLogs", (filter,)).await?;
-    Ok(logs.iter().filter_map(|log| offer(log, contracts.exit_market)).collect())
+    let market = contracts.exit_market;
+    let filter = Filter::new().address(market).event_signature(ExitMarket::Offered::SIGNATURE_HASH);
+    let logs = client.logs(filter, from, to).await?;
+    Ok(logs.iter().filter_map(|log| offer(log, market)).collect())
 }
 
 fn offer(log: &Log, market: Address) -> Option<Offer> {

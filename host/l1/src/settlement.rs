@@ -1,6 +1,6 @@
 //! What L1 says about settlement (spec/settlement.md).
 
-use crate::client::{L1Block, L1Client, MAX_LOG_RANGE};
+use crate::client::{L1Block, L1Client};
 use crate::contracts::{Claims, Multicall3, Tournament};
 use crate::deployment::Contracts;
 use crate::error::L1Error;
@@ -202,32 +202,16 @@ pub enum Event {
     Tournament(TournamentEvents),
 }
 
-/// What happened in L1 blocks `from..=to`, in order. Ranges that the endpoint refuses are split.
+/// What happened in L1 blocks `from..=to`, in order.
 pub async fn events(
     client: &L1Client,
     contracts: &Contracts,
     from: u64,
     to: u64,
 ) -> Result<Vec<Logged>, L1Error> {
-    let mut found = Vec::new();
-    let (mut from, mut step) = (from, MAX_LOG_RANGE);
-    while from <= to {
-        let end = to.min(from.saturating_add(step - 1));
-        let filter = Filter::new()
-            .address(vec![contracts.claims, contracts.tournament])
-            .from_block(from)
-            .to_block(end);
-        match client.request::<_, Vec<Log>>("eth_getLogs", (filter,)).await {
-            Ok(mut logs) => {
-                logs.sort_by_key(|log| (log.block_number, log.log_index));
-                found.extend(logs.iter().filter_map(|log| logged(log, contracts)));
-                from = end + 1;
-            }
-            Err(_) if end > from => step = (end - from).div_ceil(2).max(1),
-            Err(error) => return Err(error),
-        }
-    }
-    Ok(found)
+    let filter = Filter::new().address(vec![contracts.claims, contracts.tournament]);
+    let logs = client.logs(filter, from, to).await?;
+    Ok(logs.iter().filter_map(|log| logged(log, contracts)).collect())
 }
 
 fn logged(log: &Log, contracts: &Contracts) -> Option<Logged> {

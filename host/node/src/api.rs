@@ -20,7 +20,7 @@ struct Context {
     feed: Arc<FeedState>,
 }
 
-fn internal(error: impl std::error::Error) -> ErrorObjectOwned {
+pub(crate) fn internal(error: impl std::error::Error) -> ErrorObjectOwned {
     tracing::warn!(%error, "an annex_* call failed");
     ErrorObjectOwned::owned(INTERNAL_ERROR_CODE, error.to_string(), None::<()>)
 }

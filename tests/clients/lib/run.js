@@ -28,9 +28,9 @@ export function sleep(milliseconds) {
   return new Promise((resolve) => { setTimeout(resolve, milliseconds); });
 }
 
-// Waits until `probe` yields something, for at most ten seconds.
-export async function eventually(what, probe) {
-  const deadline = Date.now() + 10_000;
+// Waits until `probe` yields something, for at most ten seconds unless told.
+export async function eventually(what, probe, limit = 10_000) {
+  const deadline = Date.now() + limit;
   for (;;) {
     const found = await probe();
     if (found) return found;

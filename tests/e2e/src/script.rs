@@ -6,7 +6,8 @@ use std::path::PathBuf;
 use std::process::{Command, Stdio};
 use std::time::Duration;
 
-const LIMIT: Duration = Duration::from_secs(120);
+/// What a withdrawal takes with the windows of a development chain, twice.
+const LIMIT: Duration = Duration::from_secs(300);
 
 /// `tests/clients`, with its packages installed.
 pub fn scripts_folder() -> PathBuf {
