@@ -89,6 +89,8 @@ contract WithdrawalTest is WithdrawalBase {
     /// Any withdrawal among others is paid to the wei, with its data, sender and gas.
     function testFuzz_paid(address sender, uint96 value, uint256 gasLimit, bytes memory data, uint256 seed) public {
         value = uint96(bound(value, 0, 100 ether));
+        // No function of the target.
+        data = bytes.concat(hex"ffffffff", data);
         gasLimit = bound(gasLimit, 200_000 + 2_000 * data.length, 10_000_000);
         WithdrawalTransaction[] memory list = new WithdrawalTransaction[](bound(seed, 1, 12));
         for (uint256 i; i < list.length; ++i) list[i] = withdrawal(sender, address(target), value, gasLimit, data);

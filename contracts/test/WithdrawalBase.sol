@@ -151,28 +151,36 @@ abstract contract WithdrawalBase is Base {
         }
     }
 
-    function proofOf(State memory s, bytes32 hash) internal pure returns (bytes[] memory proof) {
+    function proofOf(State memory s, bytes32 hash) internal pure returns (bytes[] memory) {
         bytes32[] memory one_ = new bytes32[](1);
         one_[0] = hash;
-        bytes32 key = keys(one_)[0];
-        bytes32[] memory list = keys(s.hashes);
-        bytes[] memory nodes = new bytes[](64);
+        return nodesTo(keys(s.hashes), keys(one_)[0], true);
+    }
+
+    /// Nodes from the root to `key`, or to where it would be.
+    /// @param all Also those that stand in their parents.
+    function nodesTo(bytes32[] memory list, bytes32 key, bool all) internal pure returns (bytes[] memory proof) {
+        bytes[] memory nodes = new bytes[](128);
         uint256 count;
-        for (uint256 depth; depth < 64; ++depth) {
-            bytes memory encoded = node(list, depth);
-            nodes[count++] = encoded;
+        for (uint256 depth; list.length > 0; ++depth) {
+            count = add(nodes, count, node(list, depth), all);
             if (list.length == 1) break;
             uint256 common = depth;
             while (shared(list, common)) ++common;
             if (common > depth) {
                 depth = common;
-                nodes[count++] = node(list, depth);
+                count = add(nodes, count, node(list, depth), all);
             }
             list = below(list, depth, nibble(key, depth));
-            if (list.length == 0) break;
         }
         proof = new bytes[](count);
         for (uint256 i; i < count; ++i) proof[i] = nodes[i];
+    }
+
+    function add(bytes[] memory nodes, uint256 count, bytes memory encoded, bool all) private pure returns (uint256) {
+        if (!all && count > 0 && encoded.length < 32) return count;
+        nodes[count] = encoded;
+        return count + 1;
     }
 
     /// RLP of the node over `list`, all of which are alike in their first `depth` digits.

@@ -110,12 +110,11 @@ contract Claims {
 
     Settlement private _settled;
     Counters private _counters;
-    /// Open ranges, as many as are counted; what stands behind them means nothing.
-    uint32[MAX_OPEN] private _open;
     mapping(uint256 range => Closing) private _closings;
     mapping(uint256 range => mapping(bytes32 commitment => Entry)) private _entries;
 
-    event Opened(uint256 indexed range, bytes32 start, uint64 end);
+    /// The Tournament's `Opened` has the start.
+    event Opened(uint256 indexed range, uint64 end);
     event Claimed(
         uint256 indexed index,
         uint256 indexed range,
@@ -125,9 +124,7 @@ contract Claims {
         bytes32 commitment,
         bytes32 outputRoot,
         uint64 l2Block,
-        uint64 record,
-        uint64 block,
-        uint64 forced
+        uint64 record
     );
     event Settled(uint256 indexed range, uint256 indexed index, bytes32 leaf);
     event ClosedWithoutSurvivor(uint256 indexed range);
@@ -144,7 +141,6 @@ contract Claims {
     error TooManyOpen();
     /// Every record is settled or in the newest open range.
     error NothingNew();
-    error NotOpen(uint256 range);
     error UnknownClaim(uint256 index);
     error UnknownGame(address game);
 
@@ -173,15 +169,13 @@ contract Claims {
         if (c.open == MAX_OPEN) revert TooManyOpen();
         uint48 end = SafeCast.toUint48(inbox.recordCount());
         // Records only grow: if an open range ends here, the newest one does.
-        if (c.record >= end || (c.end == end && _isOpen(c.range))) revert NothingNew();
+        if (c.record >= end || (c.end == end && _closings[c.range].status == RangeStatus.None)) revert NothingNew();
 
-        bytes32 start = _settled.leaf;
-        id = tournament.open(start, end);
-        _open[c.open] = SafeCast.toUint32(id);
+        id = tournament.open(_settled.leaf, end);
         (c.opened, c.end, c.range) = (uint40(block.timestamp), end, SafeCast.toUint32(id));
         ++c.open;
         _counters = c;
-        emit Opened(id, start, end);
+        emit Opened(id, end);
     }
 
     /// @notice Joins a range's tournament with a commitment whose last leaf is `output`, for a bond.
@@ -212,17 +206,16 @@ contract Claims {
             d.commitment,
             d.outputRoot,
             d.l2Block,
-            output.record,
-            output.block,
-            output.forced
+            d.record
         );
     }
 
     /// @notice Closes a range whose tournament is over and settles what survived.
     /// @return survivor The surviving commitment; zero if there is none.
     function settle(uint256 id) external returns (bytes32 survivor) {
-        _forget(id);
+        // Of an open range only: a tournament of level 0 that has not been closed.
         survivor = tournament.finish(id, msg.sender);
+        --_counters.open;
         Entry memory entry = _entries[id][survivor];
         // Once a FAULT has settled nothing else does, but bonds are still paid back.
         if (entry.number == 0 || _counters.faulted) {
@@ -266,10 +259,13 @@ contract Claims {
         return _counters.opened;
     }
 
-    /// @notice Ranges that are open, in no order.
+    /// @notice Ranges that are open, the newest first. For calls from outside: it looks at every tournament since the oldest.
     function openRanges() external view returns (uint256[] memory ranges) {
         ranges = new uint256[](_counters.open);
-        for (uint256 i; i < ranges.length; ++i) ranges[i] = _open[i];
+        uint256 id = _counters.range;
+        for (uint256 i; i < ranges.length; --id) {
+            if (_isOpen(id)) ranges[i++] = id;
+        }
     }
 
     /// @param end Number of records at the opening: the range ends before it.
@@ -279,8 +275,11 @@ contract Claims {
         view
         returns (bytes32 start, uint64 end, bytes32 endAccumulator, uint64 opened, RangeStatus status)
     {
-        status = _isOpen(id) ? RangeStatus.Open : _closings[id].status;
-        if (status == RangeStatus.None) return (0, 0, 0, 0, status);
+        status = _closings[id].status;
+        if (status == RangeStatus.None) {
+            if (id == 0 || id > _counters.range || !_isOpen(id)) return (0, 0, 0, 0, status);
+            status = RangeStatus.Open;
+        }
         Tournament.TournamentView memory t = tournament.tournament(id);
         return (t.start, t.end, inbox.accumulator(t.end - 1), t.opened, status);
     }
@@ -433,23 +432,9 @@ contract Claims {
         return _details(game);
     }
 
+    /// @dev `id` must be that of a tournament.
     function _isOpen(uint256 id) private view returns (bool) {
-        uint256 count = _counters.open;
-        for (uint256 i; i < count; ++i) {
-            if (_open[i] == id) return true;
-        }
-        return false;
-    }
-
-    /// @dev Takes a range from the list of open ones; the last takes its place.
-    function _forget(uint256 id) private {
-        uint256 count = _counters.open;
-        for (uint256 i; i < count; ++i) {
-            if (_open[i] != id) continue;
-            _open[i] = _open[count - 1];
-            _counters.open = uint8(count - 1);
-            return;
-        }
-        revert NotOpen(id);
+        Tournament.TournamentView memory t = tournament.tournament(id);
+        return t.level == 0 && !t.closed;
     }
 }

@@ -7,6 +7,8 @@ library Header {
     uint256 private constant STATE_ROOT = 3;
     uint256 private constant NUMBER = 8;
     uint256 private constant WITHDRAWALS_ROOT = 16;
+    /// Prefix of a string of 32 bytes.
+    uint256 private constant WORD = 0xa0;
 
     /// Not the RLP of a header of spec/block.md.
     error BadHeader();
@@ -22,43 +24,43 @@ library Header {
             end := add(add(header, 32), mload(header))
         }
         if (header.length < 3 || header[0] != 0xf9 || _load(cursor - 2) >> 240 != header.length - 3) revert BadHeader();
-        bytes32 stateRoot;
-        bytes32 withdrawalsRoot;
-        unchecked {
-            // Lengths are below 2^16: no sum overflows.
-            for (uint256 field; field < FIELDS; ++field) {
-                if (cursor >= end) revert BadHeader();
-                uint256 word = _load(cursor);
-                uint256 length = word >> 248;
-                if (length < 0x80) {
-                    length = 1;
-                } else if (length < 0xb8) {
-                    length -= 0x80;
-                    ++cursor;
-                } else if (length == 0xb9) {
-                    length = word << 8 >> 240;
-                    cursor += 3;
-                } else {
-                    revert BadHeader();
-                }
-                if (field == STATE_ROOT || field == WITHDRAWALS_ROOT) {
-                    if (length != 32) revert BadHeader();
-                    if (field == STATE_ROOT) stateRoot = bytes32(_load(cursor));
-                    else withdrawalsRoot = bytes32(_load(cursor));
-                } else if (field == NUMBER) {
-                    if (length > 8) revert BadHeader();
-                    number = uint64(_load(cursor) >> 256 - 8 * length);
-                }
-                cursor += length;
-            }
-        }
-        if (cursor != end) revert BadHeader();
+
+        cursor = _skip(cursor, end, STATE_ROOT);
+        if (_byte(cursor) != WORD) revert BadHeader();
+        bytes32 stateRoot = bytes32(_load(cursor + 1));
+        cursor = _skip(cursor, end, NUMBER - STATE_ROOT);
+        uint256 prefix = _byte(cursor);
+        if (prefix > 0x88) revert BadHeader();
+        number = uint64(prefix < 0x80 ? prefix : _load(cursor + 1) >> 256 - 8 * (prefix - 0x80));
+        cursor = _skip(cursor, end, WITHDRAWALS_ROOT - NUMBER);
+        if (_byte(cursor) != WORD) revert BadHeader();
+        bytes32 withdrawalsRoot = bytes32(_load(cursor + 1));
+        if (_skip(cursor, end, FIELDS - WITHDRAWALS_ROOT) != end) revert BadHeader();
         outputRoot = keccak256(abi.encode(bytes32(0), stateRoot, withdrawalsRoot, keccak256(header)));
     }
 
-    function _load(uint256 cursor) private pure returns (uint256 word) {
+    /// @dev Where the `count`th string from `cursor` begins, or the list ends.
+    function _skip(uint256 cursor, uint256 end, uint256 count) private pure returns (uint256) {
+        unchecked {
+            for (; count > 0; --count) {
+                if (cursor >= end) revert BadHeader();
+                uint256 prefix = _byte(cursor);
+                if (prefix < 0x80) cursor += 1;
+                else if (prefix < 0xb8) cursor += prefix - 0x7f;
+                else if (prefix == 0xb9) cursor += 3 + (_load(cursor + 1) >> 240);
+                else revert BadHeader();
+            }
+            return cursor;
+        }
+    }
+
+    function _byte(uint256 place) private pure returns (uint256) {
+        return _load(place) >> 248;
+    }
+
+    function _load(uint256 place) private pure returns (uint256 word) {
         assembly ("memory-safe") {
-            word := mload(cursor)
+            word := mload(place)
         }
     }
 }
