@@ -32,6 +32,9 @@ pub struct DevArgs {
     /// Where both chains are kept and resumed; default: a folder that is removed at the end
     #[arg(long)]
     data_dir: Option<PathBuf>,
+    /// Have somebody claim what is false, and lose the bond
+    #[arg(long)]
+    with_liar: bool,
 }
 
 #[derive(Debug, thiserror::Error)]
@@ -64,6 +67,7 @@ pub async fn run(args: DevArgs) -> Result<(), RunError> {
         l1_block_time: Duration::from_secs(args.l1_block_time.max(1)),
         l1_gas_limit: args.l1_gas_limit,
         data_dir: data_dir.clone(),
+        with_liar: args.with_liar,
     };
     let style = ProgressStyle::with_template("{spinner} starting L1 and L2 ({elapsed})");
     let spinner = ProgressBar::new_spinner().with_style(style.expect("a fixed template"));
@@ -91,6 +95,7 @@ fn print(dev: &Dev, took: Duration, data_dir: &std::path::Path) {
     println!("L1   {}   chain id {}", dev.l1_url, dev.deployment.l1_chain_id);
     println!("deployment   {}", data_dir.join("deployment.json").display());
     println!("portal {}   inbox {}", contracts.portal, contracts.inbox);
+    println!("claims {}   tournament {}", contracts.claims, contracts.tournament);
     println!();
     println!(
         "accounts, each with 1000 ether deposited through the portal (keys known to everybody):"
@@ -107,4 +112,7 @@ fn print(dev: &Dev, took: Duration, data_dir: &std::path::Path) {
         from.key()
     );
     println!("  cast balance {} --rpc-url http://{l2} --ether", to.address);
+    let chains = format!("--rpc http://{l2} --l1 {}", dev.l1_url);
+    println!("  annex wallet withdraw --amount 1 --key {} {chains}", from.key());
+    println!("  annex claims watch {chains}");
 }

@@ -1,5 +1,7 @@
 //! What a node is told.
 
+use crate::ExitTerms;
+use crate::settle::Party;
 use alloy_primitives::B256;
 use alloy_signer_local::PrivateKeySigner;
 use annex_l1::Deployment;
@@ -47,6 +49,8 @@ pub struct NodeConfig {
     pub block_interval: Duration,
     /// How long sealed blocks wait for others before they are posted.
     pub batch_interval: Duration,
+    /// Who claims and challenges with this node's knowledge; each with a key of its own.
+    pub parties: Vec<Party>,
     /// How often L1 is asked for news.
     pub poll_interval: Duration,
     /// Seconds between L1 blocks, to know how much unposted data L1 can carry in time.
@@ -57,6 +61,8 @@ pub struct NodeConfig {
     pub history: u64,
     /// Whether the witness of every block is kept until the block is settled.
     pub keep_witnesses: bool,
+    /// Withdrawals are bought at these terms.
+    pub exits: Option<ExitTerms>,
     /// `None`: blobs where L1 has them, else calldata.
     pub channel: Option<Channel>,
 }
@@ -77,11 +83,13 @@ impl NodeConfig {
             durability: Durability::Process,
             block_interval: Duration::from_millis(250),
             batch_interval: Duration::from_secs(if development { 2 } else { 60 }),
+            parties: Vec::new(),
             poll_interval: Duration::from_millis(if development { 250 } else { 2_000 }),
             l1_block_seconds: if development { 2 } else { 12 },
             max_proof_changes: MAX_PROOF_CHANGES,
             history: HISTORY,
             keep_witnesses: false,
+            exits: None,
             channel: None,
         }
     }

@@ -1,7 +1,7 @@
 //! `annex dev`: an L1, contracts, funded accounts and a leader, at once.
 
 use crate::{
-    LeaderKeys, Node, NodeConfig, NodeError, Role,
+    LeaderKeys, Node, NodeConfig, NodeError, Party, PartyRole, Role,
     node::{genesis, program_boot},
 };
 use alloy_primitives::{Address, Bytes, TxKind, U256};
@@ -13,6 +13,7 @@ use annex_l1::{
     Call, DeployError, DeployRequest, Deployment, DeploymentFileError, Deposit, DepositOutcome,
     L1Client, L1Error, Parameters, SendLimits, SendOutcome, Sender, deploy, deposit,
 };
+use annex_settle::{Conduct, FalseLeaf, Forgery, Place};
 use futures_util::future::try_join_all;
 use metrics_exporter_prometheus::PrometheusHandle;
 use std::{net::SocketAddr, path::PathBuf, time::Duration};
@@ -22,10 +23,14 @@ pub const L2_CHAIN_ID: u64 = 901;
 const OPERATOR: u32 = 20;
 /// Index in the mnemonic of the key that signs promises.
 const PROMISER: u32 = 21;
+/// Indexes in the mnemonic of the keys of settlement's parties.
+const CLAIMER: u32 = 22;
+const CHALLENGER: u32 = 23;
+const LIAR: u32 = 24;
 const ETHER: u128 = 10u128.pow(18);
 /// Ether each account deposits.
 const DEPOSIT: u128 = 1_000 * ETHER;
-/// Ether the operator gets to pay for batches.
+/// Ether the operator gets to pay for batches, and each party of settlement for bonds.
 const OPERATOR_FUNDS: u128 = 100 * ETHER;
 
 #[derive(Clone, Debug)]
@@ -38,6 +43,8 @@ pub struct DevConfig {
     pub l1_block_time: Duration,
     pub l1_gas_limit: u64,
     pub data_dir: PathBuf,
+    /// Whether somebody claims what is false, and loses the bond.
+    pub with_liar: bool,
 }
 
 #[derive(Debug, thiserror::Error)]
@@ -101,6 +108,7 @@ impl Dev {
             NodeConfig {
                 addr: SocketAddr::from(([127, 0, 0, 1], config.port)),
                 role: Role::Leader(keys),
+                parties: parties(config.with_liar)?,
                 ..NodeConfig::new(
                     l1_url.clone(),
                     l1_url.clone(),
@@ -150,7 +158,9 @@ async fn bootstrap(url: &str) -> Result<Deployment, DevError> {
     };
     let accounts = dev_accounts()?;
     let operator = key(OPERATOR)?;
-    fund(&client, &accounts[0], operator.address(), limits).await?;
+    for index in [OPERATOR, CLAIMER, CHALLENGER, LIAR] {
+        fund(&client, &accounts[0], key(index)?.address(), limits).await?;
+    }
     let request = DeployRequest {
         l2_chain_id: L2_CHAIN_ID,
         submitter: operator.address(),
@@ -203,6 +213,21 @@ async fn fund(
         SendOutcome::Included(_) => Ok(()),
         outcome => Err(DevError::Funding { from: from.address, outcome: Box::new(outcome) }),
     }
+}
+
+/// A claimer, a challenger and, if wanted, a liar, whose claims differ from the truth in their first block.
+fn parties(with_liar: bool) -> Result<Vec<Party>, LocalSignerError> {
+    let mut parties = vec![Party::claimer(key(CLAIMER)?), Party::challenger(key(CHALLENGER)?)];
+    if with_liar {
+        let lie = Forgery {
+            seed: 1,
+            at: [Place::At(0), Place::At(0), Place::At(12_345)],
+            leaf: FalseLeaf::Output { number: 1 },
+        };
+        let role = PartyRole::Liar(lie, Conduct::AtOnce);
+        parties.push(Party { role, signer: key(LIAR)? });
+    }
+    Ok(parties)
 }
 
 fn key(index: u32) -> Result<PrivateKeySigner, LocalSignerError> {

@@ -7,6 +7,7 @@ mod api;
 mod chain;
 mod config;
 mod dev;
+mod exits;
 mod feed;
 mod follow;
 mod forward;
@@ -15,6 +16,7 @@ mod node;
 mod post;
 mod progress;
 mod proofs;
+mod settle;
 mod status;
 pub mod verify;
 
@@ -22,9 +24,11 @@ pub use annex_rpc::MAX_PROOF_CHANGES;
 pub use annex_store::Durability;
 pub use config::{HISTORY, LeaderKeys, NodeConfig, Role};
 pub use dev::{Dev, DevConfig, DevError};
+pub use exits::{ExitQuote, ExitTerms, MILLION};
 pub use leaves::{BlobsNeeded, Leaves, RANGE_HEIGHT, StepError, StoredLeaf};
 pub use node::{Node, NodeError, genesis, program_boot};
 pub use proofs::{ClaimStart, ExecutionWitness, RecordJson, WitnessPage};
+pub use settle::{Party, PartyRole};
 pub use status::{Stage, TransactionStatus};
 
 #[cfg(test)]

@@ -4,6 +4,7 @@ use crate::{
     api,
     chain::L2,
     config::{NodeConfig, Role},
+    exits::{self, Buyer},
     feed::{self, FeedState},
     follow::{self, FollowTask},
     forward::Forward,
@@ -11,6 +12,7 @@ use crate::{
     post::{self, PostTask},
     progress::{self, Progress},
     proofs,
+    settle::{self, Board, SettleConfig, SettleTask},
 };
 use alloy_primitives::{Address, B256, U256};
 use annex_derive::LogError;
@@ -78,10 +80,18 @@ pub fn genesis(config: &ChainConfig) -> SealedBlock {
     annex_stf::genesis(config, &predeploys())
 }
 
+/// The program of spec/claim.md.
+fn program() -> Program {
+    Program::from_elf(annex_claim::PROGRAM).expect("the committed file is a program")
+}
+
 /// How the program of spec/claim.md starts.
 pub fn program_boot() -> ProgramBoot {
-    let program = Program::from_elf(annex_claim::PROGRAM).expect("the committed file is a program");
-    let mut machine = Machine::boot(&program, B256::ZERO);
+    boot(&program())
+}
+
+fn boot(program: &Program) -> ProgramBoot {
+    let mut machine = Machine::boot(program, B256::ZERO);
     ProgramBoot { memory_root: machine.memory_root(), pc: machine.pc() }
 }
 
@@ -92,8 +102,9 @@ impl Node {
         client.expect_chain(config.deployment.l1_chain_id)?;
         let chain = config.deployment.chain_config();
         let store = open_store(&config, &chain)?;
-        let program = program_boot();
-        check_settlement(&client, &config.deployment, &program, &genesis(&chain).header).await?;
+        let program = program();
+        let (boot, first) = (boot(&program), genesis(&chain).header);
+        check_settlement(&client, &config.deployment, &boot, &first).await?;
         let sequencing = sequencing(&config, &client).await?;
         let leads = sequencing.is_some();
         let engine = Engine::start(
@@ -123,6 +134,12 @@ impl Node {
         let max_changes = config.max_proof_changes.saturating_mul(proofs::WITNESS_CHANGES);
         methods.merge(proofs::module(&l2, max_changes)).expect("their names are distinct");
         let leaves = Leaves::new(chain.clone(), store.clone());
+        let buyer = buyer(&config, &client, &l2);
+        if let Some(buyer) = &buyer {
+            methods.merge(exits::module(buyer)).expect("their names are distinct");
+        }
+        let board = Arc::new(Board::default());
+        settle::register(&mut methods, &board);
         let routes = routes(&l2, metrics);
         let limits = ServerConfig {
             max_proof_changes: config.max_proof_changes,
@@ -139,10 +156,15 @@ impl Node {
         if let Some(task) = post_task(&config, &chain, &client, &store, &engine, &progress, leads) {
             tasks.push(spawn(&fail, task.run()));
         }
+        let settling = settle_task(&config, &client, &store, &leaves, &progress, board, program);
+        tasks.push(spawn(&fail, settling.run()));
         if config.keep_witnesses {
             let (config, store) = (chain.clone(), store.clone());
             let keeper = proofs::Keeper { config, store, heads: engine.heads() };
             tasks.push(spawn(&fail, keeper.run()));
+        }
+        if let Some(buyer) = buyer {
+            tasks.push(spawn(&fail, buyer.run()));
         }
         if let Some(url) = config.feed.clone() {
             let lease = config.deployment.contracts.lease;
@@ -343,6 +365,45 @@ fn post_task(
         poll_interval: config.poll_interval,
         leads,
         optimistic: None,
+    })
+}
+
+fn buyer(config: &NodeConfig, client: &L1Client, l2: &Arc<L2>) -> Option<Arc<Buyer>> {
+    let terms = config.exits.clone()?;
+    Some(Arc::new(Buyer {
+        terms,
+        client: client.clone(),
+        deployment: config.deployment.clone(),
+        l2: l2.clone(),
+        poll_interval: config.poll_interval,
+    }))
+}
+
+fn settle_task(
+    config: &NodeConfig,
+    client: &L1Client,
+    store: &Store,
+    leaves: &Leaves,
+    progress: &Arc<Progress>,
+    board: Arc<Board>,
+    program: Program,
+) -> SettleTask {
+    if !config.parties.is_empty() {
+        // Whatever is not settled may have to be proved.
+        store.keep_states_from(0);
+    }
+    SettleTask::new(SettleConfig {
+        client: client.clone(),
+        deployment: config.deployment.clone(),
+        store: store.clone(),
+        leaves: leaves.clone(),
+        progress: progress.clone(),
+        board,
+        poll_interval: config.poll_interval,
+        history: config.history,
+        dir: config.data_dir.join("disputes"),
+        program,
+        parties: config.parties.clone(),
     })
 }
 

@@ -157,6 +157,7 @@ pub(crate) fn record_of_forced(snapshot: &Snapshot, item: u64) -> Result<Option<
 pub(crate) struct Progress {
     safe: AtomicU64,
     finalized: AtomicU64,
+    settled: AtomicU64,
     l1_block: AtomicU64,
     next_record: AtomicU64,
     reorgs: AtomicU64,
@@ -179,6 +180,15 @@ impl Progress {
 
     pub fn set_finalized(&self, block: u64) {
         self.finalized.store(block, Ordering::Release);
+    }
+
+    /// The newest block whose state is settled on L1.
+    pub fn settled(&self) -> u64 {
+        self.settled.load(Ordering::Acquire)
+    }
+
+    pub fn set_settled(&self, block: u64) {
+        self.settled.store(block, Ordering::Release);
     }
 
     /// Newest L1 block read.

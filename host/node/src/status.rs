@@ -90,9 +90,13 @@ pub(crate) fn status(l2: &L2, hash: B256) -> Result<TransactionStatus, StoreErro
             None => TransactionStatus::at(Stage::Unknown),
         });
     };
-    let stage = if number <= l2.progress.safe() { Stage::Safe } else { Stage::Sealed };
+    let stage = match number {
+        number if number > l2.progress.safe() => Stage::Sealed,
+        number if number > l2.progress.settled() => Stage::Safe,
+        _ => Stage::Settled,
+    };
     let record = match stage {
-        Stage::Safe => progress::record_of_block(&snapshot, number)?,
+        Stage::Safe | Stage::Settled => progress::record_of_block(&snapshot, number)?,
         _ => None,
     };
     let stored = record.map(|index| progress::record(&snapshot, index)).transpose()?.flatten();

@@ -28,6 +28,7 @@ async fn dev(dir: &Path) -> Dev {
         l1_block_time: Duration::from_secs(1),
         l1_gas_limit: 60_000_000,
         data_dir: dir.to_path_buf(),
+        with_liar: false,
     };
     Dev::start(config, PrometheusBuilder::new().build_recorder().handle()).await.expect("dev")
 }

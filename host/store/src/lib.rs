@@ -21,6 +21,7 @@ mod writer;
 use std::fs::{File, TryLockError};
 use std::path::Path;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use redb::{Builder, Database, ReadableDatabase};
 
@@ -73,6 +74,8 @@ struct Inner {
     database: Database,
     caches: Arc<Caches>,
     history: u64,
+    /// States from this block on stay readable, however old.
+    floor: AtomicU64,
     /// Last, so that it outlives the database.
     _lock: DirLock,
 }
@@ -116,7 +119,8 @@ impl Store {
         });
         let database = builder.create_with_backend(backend)?;
         let caches = Arc::new(Caches::new(options.cache / 4));
-        let inner = Inner { database, caches, history: options.history, _lock: lock };
+        let floor = AtomicU64::new(u64::MAX);
+        let inner = Inner { database, caches, history: options.history, floor, _lock: lock };
         let store = Self { inner: Arc::new(inner) };
         store.check_format()?;
         let version = store.snapshot()?.version();
@@ -170,13 +174,20 @@ impl Store {
     pub fn write<T>(&self, f: impl FnOnce(&mut Writer<'_>) -> Result<T>) -> Result<T> {
         let transaction = self.inner.database.begin_write()?;
         let (result, staged) = {
-            let mut writer = Writer::open(&transaction, self.inner.history)?;
+            let floor = self.inner.floor.load(Ordering::Acquire);
+            let mut writer = Writer::open(&transaction, self.inner.history, floor)?;
             let result = f(&mut writer)?;
             (result, writer.finish()?)
         };
         transaction.commit()?;
         self.inner.caches.publish(staged);
         Ok(result)
+    }
+
+    /// From now on, and until it is said otherwise or the store is opened again, states from block `floor` on are kept
+    /// beyond the window of [`Options::history`].
+    pub fn keep_states_from(&self, floor: u64) {
+        self.inner.floor.store(floor, Ordering::Release);
     }
 
     /// Adds the next block, or the genesis block to an empty store.

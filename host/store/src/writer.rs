@@ -41,20 +41,25 @@ pub struct BlockCommit<'a> {
 pub struct Writer<'t> {
     tables: Tables<WriteTable<'t>>,
     history: u64,
+    floor: u64,
     head: Option<Head>,
     oldest: u64,
     staged: Staged,
 }
 
 impl<'t> Writer<'t> {
-    pub(crate) fn open(transaction: &'t WriteTransaction, history: u64) -> Result<Self> {
+    pub(crate) fn open(
+        transaction: &'t WriteTransaction,
+        history: u64,
+        floor: u64,
+    ) -> Result<Self> {
         let tables = open_write(transaction)?;
         let meta = |key| -> Result<_> { Ok(tables[Tab::Meta].get(key)?) };
         let number = |key| meta(key)?.map_or(Ok(0), |guard| decode_u64(guard.value()));
         let head = meta(META_HEAD)?.map(|guard| decode_head(guard.value())).transpose()?;
         let (oldest, version) = (number(META_OLDEST)?, number(META_VERSION)? + 1);
         let staged = Staged { version, ..Staged::default() };
-        Ok(Self { tables, history, head, oldest, staged })
+        Ok(Self { tables, history, floor, head, oldest, staged })
     }
 
     pub(crate) fn finish(mut self) -> Result<Staged> {
@@ -238,7 +243,7 @@ impl<'t> Writer<'t> {
 
     fn prune_history(&mut self, head: u64) -> Result<()> {
         for _ in 0..PRUNE_STEPS {
-            if head - self.oldest <= self.history {
+            if head - self.oldest <= self.history || self.oldest >= self.floor {
                 break;
             }
             self.remove_history(self.oldest + 1)?;

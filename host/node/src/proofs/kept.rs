@@ -25,6 +25,8 @@ const LEVEL: i32 = 1;
 /// only for moments.
 #[cfg(target_os = "linux")]
 const NICENESS: i32 = 15;
+/// Blocks. Further behind, it yields to nobody: the more blocks came since, the longer a witness takes to build.
+const MAX_LAG: u64 = 64;
 
 /// `witness/` ‖ number u64 → the block's hash, then zstd of the RLP of its witness, or nothing where none could be built. A block
 /// that a reorganisation replaced has another hash.
@@ -96,10 +98,14 @@ pub(crate) struct Keeper {
 impl Keeper {
     pub async fn run(mut self) -> Result<(), NodeError> {
         let builder = Builder::start(self.config.clone(), self.store.clone())?;
+        let mut lag = 0;
         loop {
-            match self.keep_next(&builder).await {
-                Ok(true) => continue,
-                Ok(false) => {}
+            match self.keep_next(&builder, lag).await {
+                Ok(Some(left)) => {
+                    lag = left;
+                    continue;
+                }
+                Ok(None) => {}
                 Err(KeepError::Ended) => return Err(NodeError::Ended),
                 // The next head is another try.
                 Err(error) => tracing::warn!(%error, "a witness could not be kept"),
@@ -110,14 +116,21 @@ impl Keeper {
         }
     }
 
-    /// Keeps the witness of the first block that has none; whether there was one.
-    async fn keep_next(&self, builder: &Builder) -> Result<bool, KeepError> {
-        let Some(built) = builder.next().await? else { return Ok(false) };
-        let store = self.store.clone();
+    /// Keeps the witness of the first block that has none; how many have none after it, or None if all had one.
+    async fn keep_next(&self, builder: &Builder, lag: u64) -> Result<Option<u64>, KeepError> {
+        let built = if lag > MAX_LAG {
+            let (config, store) = (self.config.clone(), self.store.clone());
+            let build = tokio::task::spawn_blocking(move || build_next(&config, &store)).await;
+            build.map_err(|_| KeepError::Ended)?
+        } else {
+            builder.next().await
+        };
+        let Some(built) = built? else { return Ok(None) };
+        let (store, left) = (self.store.clone(), built.left);
         // Not on the builder's thread: the sealer would wait for the store's writer as long as that thread for a core.
         let put = tokio::task::spawn_blocking(move || put(&store, &built)).await;
         put.map_err(|_| KeepError::Ended)??;
-        Ok(true)
+        Ok(Some(left))
     }
 }
 
@@ -126,6 +139,8 @@ struct Built {
     number: u64,
     /// What [`key`] leads to.
     bytes: Vec<u8>,
+    /// Blocks after it.
+    left: u64,
 }
 
 type Answer = oneshot::Sender<Result<Option<Built>, KeepError>>;
@@ -184,7 +199,7 @@ fn build_next(config: &ChainConfig, store: &Store) -> Result<Option<Built>, Keep
         }
         Err(error) => return Err(error.into()),
     }
-    Ok(Some(Built { number, bytes }))
+    Ok(Some(Built { number, bytes, left: head - number }))
 }
 
 fn put(store: &Store, built: &Built) -> Result<(), StoreError> {

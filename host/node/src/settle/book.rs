@@ -1,0 +1,175 @@
+//! What is true, as far as this node knows it.
+
+use super::compute::{Answer, Running};
+use crate::{
+    leaves::{Leaves, RANGE_HEIGHT},
+    progress::{self, Progress},
+};
+use alloy_primitives::B256;
+use annex_claim::OutputRoot;
+use annex_settle::{Book, Need, Opening, Output, Range, Reason, Traffic, View};
+use annex_store::{Store, StoreError};
+use std::{
+    collections::BTreeMap,
+    sync::Arc,
+    time::{Duration, Instant},
+};
+
+/// After what was missing is looked for again.
+const RETRY: Duration = Duration::from_secs(5);
+
+/// The book of truth, and what goes into it.
+pub(super) struct Knowledge {
+    store: Store,
+    leaves: Leaves,
+    progress: Arc<Progress>,
+    book: Book,
+    /// Blocks up to this one are in the book's traffic.
+    traffic: Option<u64>,
+    /// [`Progress::reorgs`] of the L1 that the book is of.
+    reorgs: u64,
+    /// When to ask again.
+    retries: BTreeMap<Need, Instant>,
+}
+
+impl Knowledge {
+    pub fn new(store: Store, leaves: Leaves, progress: Arc<Progress>) -> Self {
+        let (book, reorgs) = (Book::default(), progress.reorgs());
+        Self { store, leaves, progress, book, traffic: None, reorgs, retries: BTreeMap::new() }
+    }
+
+    pub fn book(&self) -> &Book {
+        &self.book
+    }
+
+    /// Whether it is time to ask again for something.
+    pub fn is_due(&self) -> bool {
+        self.retries.values().any(|at| *at <= Instant::now())
+    }
+
+    /// Forgets what is over, and learns of new blocks.
+    pub fn update(&mut self, view: &View) -> Result<(), StoreError> {
+        let reorgs = self.progress.reorgs();
+        if reorgs != self.reorgs {
+            // A leaf does not commit to the records behind its cursor: after a reorganisation nothing is sure.
+            (self.book, self.traffic, self.reorgs) = (Book::default(), None, reorgs);
+            self.retries.clear();
+        }
+        self.book.prune(view);
+        let now = Instant::now();
+        let due = self.retries.extract_if(.., |_, at| *at <= now);
+        for (need, _) in due {
+            self.book.set_unknown(need, Reason::NotBegun);
+        }
+        self.count_traffic(view.settled.l2_block)
+    }
+
+    /// Which records carried blocks, and whether these have withdrawals.
+    fn count_traffic(&mut self, settled: u64) -> Result<(), StoreError> {
+        let snapshot = self.store.snapshot()?;
+        let from = self.traffic.unwrap_or(0).max(settled);
+        let root = |number| -> Result<Option<B256>, StoreError> {
+            Ok(snapshot.header(number)?.and_then(|(header, _)| header.withdrawals_root))
+        };
+        let Some(mut before) = root(from)? else { return Ok(()) };
+        let mut last = None;
+        let mut counted = from;
+        for number in from + 1..=self.progress.safe() {
+            let Some(after) = root(number)? else { break };
+            let Some(record) = progress::record_of_block(&snapshot, number)? else { break };
+            let Some(stored) = progress::record(&snapshot, record)? else { break };
+            let earlier = last.filter(|(of, _)| *of == record).is_some_and(|(_, had)| had);
+            let withdrawals = earlier || after != before;
+            let time = stored.record.env.timestamp;
+            self.book.insert_traffic(record, Traffic { time, withdrawals });
+            (last, before, counted) = (Some((record, withdrawals)), after, number);
+        }
+        self.traffic = Some(counted);
+        Ok(())
+    }
+
+    /// Answers what only has to be looked up; whether there was such a need.
+    pub fn look_up(&mut self, needs: Vec<Need>, view: &View) -> Result<bool, StoreError> {
+        let mut any = false;
+        for need in needs {
+            let found = match need {
+                Need::Range { start, end } => self.range(start, end, view)?.map(Answer::Range),
+                Need::Opening { leaf } => self.opening(leaf)?.map(Answer::Opening),
+                Need::Run { .. } | Need::Stride { .. } | Need::Step { .. } => continue,
+            };
+            any = true;
+            self.learn((need, found));
+        }
+        Ok(any)
+    }
+
+    /// Puts an answer in, or why there is none.
+    pub fn learn(&mut self, (need, answer): (Need, Result<Answer, Reason>)) {
+        let book = &mut self.book;
+        match (need, answer) {
+            (Need::Range { start, end }, Ok(Answer::Range(range))) => {
+                book.insert_range(start, end, range);
+            }
+            (_, Ok(Answer::Opening(opening))) => book.insert_opening(opening),
+            (Need::Run { leaf }, Ok(Answer::Run(run))) => book.insert_run(leaf, run),
+            (Need::Stride { leaf, stride }, Ok(Answer::Stride(tree))) => {
+                book.insert_stride(leaf, stride, tree);
+            }
+            (Need::Step { leaf, instruction }, Ok(Answer::Step(step))) => {
+                book.insert_step(leaf, instruction, step);
+            }
+            (_, Ok(_)) => {}
+            (need, Err(reason)) => {
+                self.retries.insert(need, Instant::now() + RETRY);
+                book.set_unknown(need, reason);
+            }
+        }
+    }
+
+    /// Notes how far the computation is that runs.
+    pub fn computing(&mut self, running: Option<Running>) {
+        if let Some(Running { need, steps }) = running {
+            let progress = annex_settle::Progress { steps };
+            self.book.set_unknown(need, Reason::Computing(progress));
+        }
+    }
+
+    fn range(
+        &self,
+        start: B256,
+        end: u64,
+        view: &View,
+    ) -> Result<Result<Range, Reason>, StoreError> {
+        let snapshot = self.store.snapshot()?;
+        let followed = self.progress.next_record();
+        let stored = progress::record(&snapshot, end.saturating_sub(1))?;
+        let same = |accumulator| {
+            let mut of = view.ranges.iter().filter(|it| (it.start, it.end) == (start, end));
+            of.all(|range| range.end_accumulator == accumulator)
+        };
+        let ours = stored.is_some_and(|stored| same(stored.record.accumulator));
+        if !ours || followed < end {
+            return Ok(Err(Reason::Following { record: followed }));
+        }
+        let Some(first) = self.leaves.index_of(start)? else { return Ok(Err(Reason::Stranger)) };
+        let (Some(last), Some(tree)) = (self.leaves.end_of(end)?, self.leaves.tree(first, end)?)
+        else {
+            return Ok(Err(Reason::Following { record: followed }));
+        };
+        let last = last.min(first.saturating_add(1 << RANGE_HEIGHT)).max(first);
+        let Some(leaf) = self.leaves.at(last)? else { return Ok(Err(Reason::Stranger)) };
+        let (header, _) =
+            snapshot.header(leaf.block)?.ok_or(StoreError::UnknownBlock(leaf.block))?;
+        let output = Output::Head { header: alloy_rlp::encode(header).into(), cursor: leaf.cursor };
+        Ok(Ok(Range { tree: tree.into(), last: output }))
+    }
+
+    fn opening(&self, leaf: B256) -> Result<Result<Opening, Reason>, StoreError> {
+        let Some(index) = self.leaves.index_of(leaf)? else { return Ok(Err(Reason::Stranger)) };
+        let Some(found) = self.leaves.at(index)? else { return Ok(Err(Reason::Stranger)) };
+        let header = self.store.snapshot()?.header(found.block)?;
+        let (header, _) = header.ok_or(StoreError::UnknownBlock(found.block))?;
+        let output_root = OutputRoot::of(&header).hash();
+        Ok(Ok(Opening::Output { output_root, cursor: found.cursor }))
+    }
+}
