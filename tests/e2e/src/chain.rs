@@ -42,6 +42,8 @@ pub struct DevOptions {
     pub l1: Option<String>,
     /// Seconds.
     pub l1_block_time: Option<u32>,
+    /// Whether somebody claims what is false.
+    pub with_liar: bool,
 }
 
 /// `annex dev`.
@@ -62,6 +64,9 @@ impl Dev {
         command.arg("--data-dir").arg(data_dir);
         if let Some(seconds) = options.l1_block_time {
             command.args(["--l1-block-time", &seconds.to_string()]);
+        }
+        if options.with_liar {
+            command.arg("--with-liar");
         }
         let own_l1 = format!("http://127.0.0.1:{l1_port}");
         let l1 = options.l1.clone().unwrap_or(own_l1);
@@ -207,6 +212,8 @@ pub struct NodeOptions {
     pub post_when_silent: Option<u32>,
     pub leader: Option<LeaderOptions>,
     pub keep_witnesses: bool,
+    /// Options that take a key, and whose: development accounts.
+    pub keys: Vec<(&'static str, u32)>,
 }
 
 /// `annex node`, which knows an L1 endpoint and the deployment file.
@@ -251,6 +258,9 @@ impl Node {
         }
         if options.keep_witnesses {
             command.arg("--keep-witnesses");
+        }
+        for (option, account) in &options.keys {
+            command.args([option, &Wallet::dev(0, *account).key()]);
         }
         command.args(options.leader.iter().flat_map(LeaderOptions::arguments));
         let process = Process::spawn(command, &folder.path().join(format!("{name}.log")));

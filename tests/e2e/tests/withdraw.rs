@@ -3,8 +3,8 @@
 use alloy_primitives::{Address, U256};
 use alloy_sol_types::{SolCall, sol};
 use annex_e2e::{
-    Anvil, Dev, DevOptions, ETHER, Folder, L1Call, Rpc, Wallet, eventually, number, run, script,
-    seconds, seed,
+    Anvil, Dev, DevOptions, ETHER, Folder, L1Call, Node, NodeOptions, Rpc, Wallet, eventually,
+    number, run, script, seconds, seed,
 };
 use serde_json::{Value, json};
 
@@ -187,6 +187,54 @@ fn on_anvil() {
     let anvil = Anvil::start(&folder, 900, &["--block-time", "1"]);
     let options = DevOptions { l1: Some(anvil.rpc.url().to_owned()), ..DevOptions::default() };
     everything(&Dev::start(&folder, "dev", &options));
+}
+
+/// Everybody who ran the chain is gone: one node, and an account with some ether, are enough to get out.
+#[test]
+fn without_a_leader() {
+    let seed = seed();
+    let folder = Folder::new();
+    let anvil = Anvil::start(&folder, 900, &["--block-time", "1"]);
+    let options = DevOptions { l1: Some(anvil.rpc.url().to_owned()), ..DevOptions::default() };
+    let dev = Dev::start(&folder, "dev", &options);
+    let file = folder.path().join("deployment.json");
+    std::fs::copy(dev.deployment_file(), &file).expect("a copy");
+    dev.everything_safe();
+    drop(dev);
+
+    let keys = vec![("--post-when-silent", 3), ("--claimer", 4), ("--buy-exits", BUYER)];
+    let options = NodeOptions { keys, ..NodeOptions::default() };
+    let node = Node::start(&folder, "node", anvil.rpc.url(), &file, &options);
+    let act = |account, arguments: &[&str]| {
+        let (ok, text) = try_wallet(&node.rpc, &anvil.rpc, account, arguments);
+        assert!(ok, "annex wallet {arguments:?}:\n{text}");
+        text
+    };
+    // Nobody takes transactions before the leader was silent for a while; L1 does at once.
+    let to = stranger(seed, 2);
+    let text = act(WALLET, &["withdraw", "--amount", "3", "--to", &to.to_string(), "--forced"]);
+    let tx = hash_after(&text, "L2 transaction ");
+    let text = act(SELLER, &["withdraw", "--amount", "4", "--sellable", "--forced"]);
+    let sellable = hash_after(&text, "L2 transaction ");
+
+    // The node's buyer pays at once for what will be final in a minute or more.
+    let before = balance(&anvil.rpc, Wallet::dev(0, SELLER).address());
+    eventually("the buyer's quote", seconds(60), || {
+        let quote = node.rpc.get_result("annex_exitQuote", json!([sellable]));
+        (!quote.is_null()).then_some(())
+    });
+    let text = act(SELLER, &["sell", &sellable, "--max-discount", "2", "--wait"]);
+    assert!(text.contains("sold to"), "{text}");
+    let gained = balance(&anvil.rpc, Wallet::dev(0, SELLER).address()) - before;
+    assert!(gained > ETHER * U256::from(39) / U256::from(10), "{gained}");
+    assert!(gained < ETHER * U256::from(4), "{gained}");
+
+    act(WALLET, &["prove", &tx, "--wait"]);
+    act(WALLET, &["finalize", &tx, "--wait"]);
+    assert_eq!(balance(&anvil.rpc, to), ETHER * U256::from(3));
+    eventually("the buyer has its ether", seconds(120), || {
+        act(SELLER, &["status", &sellable]).contains("● paid").then_some(())
+    });
 }
 
 /// An idle chain claims nothing.

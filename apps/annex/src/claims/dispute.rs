@@ -184,34 +184,9 @@ impl Story {
                 tournament_of(resolved.matchId),
                 self.of_end(resolved.matchId, resolved.survivor, tx),
             ),
-            TournamentEvents::Closed(closed) => {
-                let line = format!(
-                    "  tournament {} closed: {} ether to {}",
-                    closed.id,
-                    ui::ether(closed.amount),
-                    match closed.claimer.is_zero() {
-                        true => "the tournament above".to_owned(),
-                        false => ui::short_address(closed.claimer),
-                    }
-                );
-                (closed.id, vec![line])
-            }
-            TournamentEvents::Refunded(refunded) => {
-                let line = format!(
-                    "  {} is refunded {} ether of gas",
-                    ui::short_address(refunded.who),
-                    ui::ether(refunded.amount)
-                );
-                (tournament_of(refunded.matchId), vec![paint(Paint::Dim, line)])
-            }
-            TournamentEvents::Withdrawn(withdrawn) => {
-                let line = format!(
-                    "{} takes out {} ether",
-                    ui::short_address(withdrawn.who),
-                    ui::ether(withdrawn.amount)
-                );
-                (U256::MAX, vec![line])
-            }
+            TournamentEvents::Closed(_)
+            | TournamentEvents::Refunded(_)
+            | TournamentEvents::Withdrawn(_) => of_money(event),
         }
     }
 
@@ -315,6 +290,41 @@ impl Story {
     }
 }
 
+/// Who is paid what.
+fn of_money(event: &TournamentEvents) -> (U256, Vec<String>) {
+    match event {
+        TournamentEvents::Closed(closed) => {
+            let line = format!(
+                "  tournament {} closed: {} ether to {}",
+                closed.id,
+                ui::ether(closed.amount),
+                match closed.claimer.is_zero() {
+                    true => "the tournament above".to_owned(),
+                    false => ui::short_address(closed.claimer),
+                }
+            );
+            (closed.id, vec![line])
+        }
+        TournamentEvents::Refunded(refunded) => {
+            let line = format!(
+                "  {} is refunded {} ether of gas",
+                ui::short_address(refunded.who),
+                ui::ether(refunded.amount)
+            );
+            (tournament_of(refunded.matchId), vec![paint(Paint::Dim, line)])
+        }
+        TournamentEvents::Withdrawn(withdrawn) => {
+            let line = format!(
+                "{} takes out {} ether",
+                ui::short_address(withdrawn.who),
+                ui::ether(withdrawn.amount)
+            );
+            (U256::MAX, vec![line])
+        }
+        _ => (U256::MAX, Vec::new()),
+    }
+}
+
 fn covered(level: u8) -> &'static str {
     match level {
         0 => "the chain",
@@ -340,7 +350,7 @@ fn match_name(id: U256) -> String {
     format!("{}.{}", tournament_of(id), id & U256::from(u32::MAX))
 }
 
-fn grouped(number: u64) -> String {
+pub fn grouped(number: u64) -> String {
     let digits = number.to_string();
     let mut text = String::with_capacity(digits.len() + digits.len() / 3);
     for (at, digit) in digits.chars().enumerate() {

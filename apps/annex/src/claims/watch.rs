@@ -1,10 +1,14 @@
 //! `annex claims watch`: events as lines, and below them, on a terminal, how open matches stand.
 
-use super::{Chain, ChainArgs, ClaimsError, POLL, dispute::Story};
-use crate::ui;
+use super::{
+    Chain, ChainArgs, ClaimsError, POLL,
+    dispute::{Story, grouped},
+};
+use crate::{rpc_client::parse_quantity, ui};
 use alloy_primitives::{Address, U256};
 use annex_l1::settlement::{self, Settlement};
 use clap::Args;
+use serde_json::json;
 
 /// L1 blocks before the newest one in which open disputes are looked for.
 const LOOK_BACK: u64 = 50_000;
@@ -47,7 +51,7 @@ pub async fn run(args: WatchArgs) -> Result<(), ClaimsError> {
         }
         next = next.max(head + 1);
         story.tell_all();
-        bar.set_message(footer(&chain, &state, &story));
+        bar.set_message(footer(&chain, &state, &story).await);
         if args.until_settled && state.ranges.is_empty() && story.has_settled() {
             bar.finish_and_clear();
             return Ok(());
@@ -57,12 +61,13 @@ pub async fn run(args: WatchArgs) -> Result<(), ClaimsError> {
 }
 
 /// Every open match, and who is on turn for how long.
-fn footer(chain: &Chain, state: &Settlement, story: &Story) -> String {
+async fn footer(chain: &Chain, state: &Settlement, story: &Story) -> String {
     let matches = state.tournaments.values().flat_map(|tournament| {
         let open = tournament.matches.iter().filter(|m| m.phase != super::dispute::OVER);
         open.map(move |m| story.standing(m, tournament, state.at.timestamp))
     });
-    let lines: Vec<String> = matches.collect();
+    let mut lines: Vec<String> = matches.collect();
+    lines.extend(computing(chain).await);
     if !lines.is_empty() {
         return lines.join("\n  ");
     }
@@ -75,4 +80,14 @@ fn footer(chain: &Chain, state: &Settlement, story: &Story) -> String {
         ),
         None => format!("L1 block {}: nothing is claimed", state.at.number),
     }
+}
+
+/// What the node computes for a dispute, if it takes part in one.
+async fn computing(chain: &Chain) -> Option<String> {
+    let report = chain.l2.call("annex_settlement", json!([])).await.ok()?;
+    let computing = report.get("computing")?;
+    let what = computing.get("what")?.as_str()?;
+    let steps = parse_quantity(computing.get("instructions")?)?;
+    let steps = grouped(u64::try_from(steps).ok()?);
+    Some(format!("the node computes {what}: {steps} instructions so far"))
 }
