@@ -62,6 +62,11 @@ contract ClaimsTest is WithdrawalBase {
         Tournament foreign = new Tournament(settings);
         vm.expectRevert(Claims.ForeignTournament.selector);
         new Claims(inbox, foreign, 10, genesis);
+        // More openings in a challenge window than ranges can be open.
+        nonce = vm.getNonce(address(this));
+        foreign = new Tournament(tournamentSettings(vm.computeCreateAddress(address(this), nonce + 1), machine));
+        vm.expectRevert(Claims.IntervalTooShort.selector);
+        new Claims(inbox, foreign, 7, genesis);
         // A genesis that is no header.
         Config memory config = developmentConfig();
         Inbox other = new Inbox(config, keccak256(hex"c0"));

@@ -79,7 +79,7 @@ contract WithdrawalTest is WithdrawalBase {
         equal(portal.disputeGameFactory(), address(claims), "disputeGameFactory");
         equal(portal.anchorStateRegistry(), address(claims), "anchorStateRegistry");
         equal(portal.respectedGameType(), 20_559, "respectedGameType");
-        equal(portal.proofMaturityDelaySeconds(), 0, "proofMaturityDelaySeconds");
+        equal(portal.proofMaturityDelaySeconds(), CHALLENGE_WINDOW, "proofMaturityDelaySeconds");
         equal(portal.disputeGameFinalityDelaySeconds(), 0, "disputeGameFinalityDelaySeconds");
         equal(portal.l2Sender(), address(0xdEaD), "l2Sender");
         equal(portal.withdrawalInProgress(), 0, "withdrawalInProgress");
@@ -122,7 +122,8 @@ contract WithdrawalTest is WithdrawalBase {
         WithdrawalTransaction memory w = withdrawal(BOB, ALICE, 1, 0, "");
         bytes32 hash = Withdrawal.hash(w);
         State memory s = state(one(w));
-        (, uint256 index) = claimState(s);
+        (uint256 range, uint256 index) = claimState(s);
+        vm.warp(block.timestamp + 7);
         vm.recordLogs();
         prove(ALICE, w, index, s);
         Vm.Log[] memory logs = vm.getRecordedLogs();
@@ -135,7 +136,8 @@ contract WithdrawalTest is WithdrawalBase {
         equal(uint256(logs[1].topics[2]), uint160(ALICE), "submitter");
         (address game, uint64 time) = portal.provenWithdrawals(hash, ALICE);
         equal(game, claims.claim(index).game, "game");
-        equal(time, block.timestamp, "time");
+        equal(time, block.timestamp - 7, "when the range was opened");
+        equal(time + portal.proofMaturityDelaySeconds(), claims.undisputedUntil(range), "when it can settle");
 
         // The list tells who proved last.
         prove(ALICE, w, index, s);

@@ -134,6 +134,8 @@ contract Claims {
     error NotGenesis(bytes32 headerHash);
     /// The tournament is another's.
     error ForeignTournament();
+    /// `claimInterval` is less than an eighth of the challenge window.
+    error IntervalTooShort();
     /// A FAULT has settled.
     error HasFaulted();
     /// The next range may be opened at `opens`.
@@ -152,6 +154,8 @@ contract Claims {
         Tournament.Settings memory settings = tournament_.parameters();
         if (settings.claims != address(this) || settings.inbox != address(inbox_)) revert ForeignTournament();
         challengeWindow = settings.challengeWindow;
+        // Else open ranges that nobody disputes could keep the next from opening.
+        if (uint256(claimInterval_) * MAX_OPEN < challengeWindow) revert IntervalTooShort();
         CLAIM = address(new Claim());
         (bytes32 outputRoot,) = Header.outputOf(genesisHeader);
         _settled.outputRoot = outputRoot;

@@ -46,7 +46,8 @@ contract Portal is Metering {
         uint64 timestamp;
     }
 
-    /// @notice The claim that a withdrawal was proved against, and when, by who proved it.
+    /// @notice The claim that a withdrawal was proved against, by who proved it, and when the claim's range was opened: with
+    ///         `proofMaturityDelaySeconds`, tools reckon from it when the claim can settle.
     mapping(bytes32 withdrawalHash => mapping(address proofSubmitter => ProvenWithdrawal)) public provenWithdrawals;
     /// @notice Whether a withdrawal has been paid.
     mapping(bytes32 withdrawalHash => bool) public finalizedWithdrawals;
@@ -149,7 +150,8 @@ contract Portal is Metering {
             revert OptimismPortal_InvalidMerkleProof();
         }
 
-        provenWithdrawals[hash][msg.sender] = ProvenWithdrawal(claim.game, uint64(block.timestamp));
+        uint64 opened = claims.undisputedUntil(claim.range) - claims.challengeWindow();
+        provenWithdrawals[hash][msg.sender] = ProvenWithdrawal(claim.game, opened);
         address[] storage submitters = proofSubmitters[hash];
         if (submitters.length == 0 || submitters[submitters.length - 1] != msg.sender) submitters.push(msg.sender);
         emit WithdrawalProven(hash, tx_.sender, tx_.target);
@@ -215,12 +217,12 @@ contract Portal is Metering {
         return claims.GAME_TYPE();
     }
 
-    /// @notice There is no delay besides the claim's.
-    function proofMaturityDelaySeconds() external pure returns (uint256) {
-        return 0;
+    /// @notice Seconds from the opening of a claim's range until it can settle undisputed. A proof need not mature itself.
+    function proofMaturityDelaySeconds() external view returns (uint256) {
+        return claims.challengeWindow();
     }
 
-    /// @notice There is no delay besides the claim's.
+    /// @notice There is no delay after settlement.
     function disputeGameFinalityDelaySeconds() external pure returns (uint256) {
         return 0;
     }

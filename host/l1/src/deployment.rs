@@ -81,7 +81,7 @@ impl Parameters {
             base_fee_scalar: 200_000,
             blob_base_fee_scalar: 1_050_000,
             genesis_timestamp,
-            claim_interval: 21_600,
+            claim_interval: 75_600,
             challenge_window: 604_800,
             move_grace: 900,
             bond: U256::from(250_000_000_000_000_000u64),

@@ -41,7 +41,7 @@ pub struct Settings {
 
 impl Default for Settings {
     fn default() -> Self {
-        Self { claim_interval: 60, challenge_window: 1_200, move_grace: 60 }
+        Self { claim_interval: 150, challenge_window: 1_200, move_grace: 60 }
     }
 }
 
