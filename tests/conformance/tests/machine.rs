@@ -8,7 +8,7 @@ use annex_conformance::{
 };
 use annex_l1::contracts::Machine::MachineErrors;
 use annex_l1::contracts::PreimageOracle::PreimageOracleErrors;
-use annex_riscv::{Machine, Program, ProofError, Status, verify_step};
+use annex_riscv::{Machine, Program, ProofError, Status, Trap, verify_step};
 use rand::Rng;
 use rand::rngs::StdRng;
 
@@ -290,4 +290,104 @@ fn whole_programs() {
     }
     println!("{steps} steps");
     assert!(steps > cases(800), "{steps} steps: the programs trap too soon");
+}
+
+fn i(opcode: u32, funct3: u32, rd: u32, rs1: u32, immediate: u32) -> u32 {
+    immediate << 20 | rs1 << 15 | funct3 << 12 | rd << 7 | opcode
+}
+
+fn li(rd: u32, value: u32) -> u32 {
+    i(0x13, 0, rd, 0, value)
+}
+
+/// How a program ends that does what a guest must not.
+type End = (Status, u8, Option<Trap>);
+
+/// Programs at 0x10000, by what is wrong with them. Of registers they use `t0` (5), `t1` (6) and arguments.
+fn bad_programs() -> Vec<(&'static str, Vec<u32>, End)> {
+    const LOOP: u32 = 0x6f;
+    const BACK_TWO: u32 = 0xff9f_f06f;
+    const EBREAK: u32 = 0x0010_0073;
+    let sd = |rs1: u32, rs2: u32| rs2 << 20 | rs1 << 15 | 3 << 12 | 0x23;
+    let [lw, jalr, slli] = [(0x03, 2), (0x67, 0), (0x13, 1)]
+        .map(|(opcode, funct3)| move |rd, rs1, value| i(opcode, funct3, rd, rs1, value));
+    let exit = |code| [li(10, code), li(17, 93), ECALL];
+    let trap = |trap| (Status::Trapped, 0, Some(trap));
+    // 2^27 in `t0`, a step through memory.
+    let large = 0x0800_0000 | 5 << 7 | 0x37;
+    vec![
+        ("loops", vec![LOOP], (Status::Running, 0, None)),
+        (
+            "panics",
+            [&[li(10, 2), li(11, 64), li(12, 9), li(17, 64), ECALL][..], &exit(101)].concat(),
+            (Status::Exited, 101, None),
+        ),
+        ("jumps out of memory", vec![li(5, 1), slli(5, 5, 32), jalr(1, 5, 0)], trap(Trap::Fetch)),
+        ("jumps to where nothing is", vec![jalr(1, 0, 0)], trap(Trap::Illegal)),
+        ("runs off its end", vec![li(5, 1)], trap(Trap::Illegal)),
+        (
+            "stores to its code",
+            // `auipc t0`; the last word takes the place of the one behind the store.
+            vec![
+                5 << 7 | 0x17,
+                lw(6, 5, 24),
+                6 << 20 | 5 << 15 | 2 << 12 | 12 << 7 | 0x23,
+                li(10, 1),
+                li(17, 93),
+                ECALL,
+                li(10, 77),
+            ],
+            (Status::Exited, 77, None),
+        ),
+        ("loads misaligned", vec![li(5, 6), lw(6, 5, 0)], trap(Trap::Load(6))),
+        ("stores misaligned", vec![li(5, 12), sd(5, 5)], trap(Trap::Store(12))),
+        ("jumps misaligned", vec![li(5, 6), jalr(1, 5, 0)], trap(Trap::Jump(6))),
+        ("branches misaligned", vec![2 << 7 | 0x63], trap(Trap::Jump(0x1_0002))),
+        // Upwards until memory ends, and the stack downwards until it begins.
+        (
+            "takes all memory",
+            vec![large, sd(6, 5), 5 << 20 | 6 << 15 | 6 << 7 | 0x33, BACK_TWO],
+            trap(Trap::Store(1 << 32)),
+        ),
+        (
+            "overflows its stack",
+            vec![large, sd(2, 5), 0x20 << 25 | 5 << 20 | 2 << 15 | 2 << 7 | 0x33, BACK_TWO],
+            trap(Trap::Store(0xffff_f000_u64.wrapping_sub(32 << 27))),
+        ),
+        ("breaks", vec![EBREAK], trap(Trap::Illegal)),
+        ("calls what is not there", vec![li(17, 63), ECALL], trap(Trap::Call(63))),
+        (
+            "reads its input to nowhere",
+            vec![li(17, 1), slli(17, 17, 12), li(10, 8), ECALL],
+            trap(Trap::Pointer(8)),
+        ),
+    ]
+}
+
+/// Each ends as it must, at once and step by step, and the contract says the same of every step and of what comes after.
+#[test]
+fn bad_programs_end_the_same_everywhere() {
+    const LIMIT: u64 = 150;
+    let mut rng = rng("bad_programs_end_the_same_everywhere");
+    let mut pair = Pair::new(&mut rng);
+    for (name, words, end) in bad_programs() {
+        let code: Vec<u8> = words.into_iter().flat_map(u32::to_le_bytes).collect();
+        let program = Program::from_elf(&elf(0x10000, &code)).expect("an ELF file");
+        let input = B256::new(rng.random());
+        let mut fast = Machine::boot(&program, input);
+        fast.run(&mut &pair.preimages, LIMIT).expect("no preimage is read");
+        assert_eq!((fast.status(), fast.exit_code(), fast.trap()), end, "{name}");
+        let mut proving = Machine::boot(&program, input);
+        let mut hash = proving.state_hash();
+        while proving.status() == Status::Running && proving.steps() < LIMIT {
+            let proof = proving.prove_step(&mut &pair.preimages).expect("no preimage is read");
+            assert_eq!(pair.step(&proof.bytes, name), (hash, proof.after));
+            hash = proof.after;
+        }
+        assert_eq!((fast.state_hash(), fast.steps()), (hash, proving.steps()), "{name}");
+        if end.0 != Status::Running {
+            let proof = proving.prove_step(&mut &pair.preimages).expect("no preimage is read");
+            assert_eq!(pair.step(&proof.bytes, name), (hash, hash));
+        }
+    }
 }
