@@ -329,6 +329,7 @@ contract TournamentTest is TournamentBase {
         check(m.phase == 3 && m.child == 0, "decided at once");
         check(!game.commitment(id, one).alive && game.commitment(id, two).alive, "who stays survives");
         equal(game.tournament(id).waiting, two, "and waits");
+        equal(game.commitment(id, two).currentMatch, 0, "in no match");
         vm.warp(block.timestamp + A);
         equal(game.finish(id, STRANGER), two, "survivor");
     }

@@ -424,6 +424,12 @@ contract TournamentInvariantTest is Base {
         targets[0] = address(players);
     }
 
+    /// Else a sender might be the contract under test, and given ether for its gas.
+    function targetSenders() external pure returns (address[] memory targets) {
+        targets = new address[](1);
+        targets[0] = STRANGER;
+    }
+
     /// forge-config: default.invariant.runs = 48
     /// forge-config: default.invariant.depth = 80
     function invariant_tournaments() public view {
