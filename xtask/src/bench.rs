@@ -28,6 +28,8 @@ enum What {
         #[arg(long, default_value = "")]
         only: String,
     },
+    /// A block of 1,000 transfers proved wrong, from the first claim to the verdict, and what a dispute costs the honest party.
+    Dispute,
 }
 
 #[derive(clap::Args)]
@@ -80,6 +82,12 @@ pub fn run(options: &Options) -> Result {
         let gas = gas.to_string();
         let crate_args = ["run", "--release", "--locked", "--quiet", "-p", "annex-worst-gas", "--"];
         return process::run(cargo(&crate_args).args(["--gas", &gas, "--only", only]));
+    }
+    if let Some(What::Dispute) = &options.what {
+        println!("machine: {}", machine());
+        let test =
+            ["test", "--release", "--locked", "--quiet", "-p", "annex-sim", "--test", "speed"];
+        return process::run(cargo(&test).args(["--", "--nocapture", "--test-threads", "1"]));
     }
     let metadata = Metadata::load()?;
     process::run(&mut cargo(&["build", "--release", "--locked", "--bin", "annex"]))?;

@@ -29,7 +29,8 @@ use clap::{Parser, Subcommand};
         cargo xtask deps --write      refresh the dependency table in ARCHITECTURE.md\n  \
         cargo xtask guest --write     rebuild the program that L1 commits to\n  \
         cargo xtask bench             Annex and Anvil alternately, with ratios\n  \
-        cargo xtask bench worst-gas   what every kind of block costs the proof machine"
+        cargo xtask bench worst-gas   what every kind of block costs the proof machine\n  \
+        cargo xtask bench dispute     how long a block of 1,000 transfers takes to be proved wrong"
 )]
 struct Cli {
     #[command(subcommand)]

@@ -173,61 +173,65 @@ impl Computer {
     /// The run from a leaf, if that is of the chain.
     pub fn run(&self, leaf: B256) -> Option<Run> {
         let (input, preimages) = self.input(leaf)?;
-        let key = self.key(*input, 0);
-        let mut kept = kept();
-        if !kept.runs.contains_key(&key) {
-            let begin = Instant::now();
-            let mut job = RunJob::new(&self.program, *input);
-            job.advance(preimages, u64::MAX).expect("all preimages of the step are there");
-            let run = job.finish().unwrap_or_else(|_| unreachable!("it ran to its end"));
-            kept.runs.insert(key, run);
-            kept.computing += begin.elapsed();
-        }
-        Some(kept.runs[&key].clone())
+        Some(remember(
+            |kept| &mut kept.runs,
+            self.key(*input, 0),
+            || {
+                let mut job = RunJob::new(&self.program, *input);
+                job.advance(preimages, u64::MAX).expect("all preimages of the step are there");
+                job.finish().unwrap_or_else(|_| unreachable!("it ran to its end"))
+            },
+        ))
     }
 
     fn job(&self, leaf: B256, stride: u64) -> Option<Arc<StrideJob>> {
         let (input, preimages) = self.input(leaf)?;
-        let key = self.key(*input, stride);
-        let mut kept = kept();
-        if !kept.jobs.contains_key(&key) {
-            let begin = Instant::now();
-            let mut job = StrideJob::new(&self.program, *input, stride);
-            job.advance(preimages, u64::MAX).expect("all preimages of the step are there");
-            kept.jobs.insert(key, Arc::new(job));
-            kept.computing += begin.elapsed();
-        }
-        Some(kept.jobs[&key].clone())
+        Some(remember(
+            |kept| &mut kept.jobs,
+            self.key(*input, stride),
+            || {
+                let mut job = StrideJob::new(&self.program, *input, stride);
+                job.advance(preimages, u64::MAX).expect("all preimages of the step are there");
+                Arc::new(job)
+            },
+        ))
     }
 
     /// The instructions of one of its strides.
     pub fn stride(&self, leaf: B256, stride: u64) -> Option<Tree> {
-        let job = self.job(leaf, stride)?;
-        let (input, preimages) = self.input(leaf)?;
-        let key = self.key(*input, stride);
-        let mut kept = kept();
-        if !kept.trees.contains_key(&key) {
-            let begin = Instant::now();
-            let tree = job.tree(preimages).expect("the machine stands at the stride");
-            kept.trees.insert(key, tree);
-            kept.computing += begin.elapsed();
-        }
-        Some(kept.trees[&key].clone())
+        let (job, (input, preimages)) = (self.job(leaf, stride)?, self.input(leaf)?);
+        Some(remember(
+            |kept| &mut kept.trees,
+            self.key(*input, stride),
+            || job.tree(preimages).expect("the machine stands at the stride"),
+        ))
     }
 
     fn step(&self, leaf: B256, instruction: u64) -> Option<Step> {
         let job = self.job(leaf, instruction >> Params::HEIGHTS[2])?;
         let (input, preimages) = self.input(leaf)?;
-        let key = self.key(*input, instruction);
-        let mut kept = kept();
-        if !kept.steps.contains_key(&key) {
-            let begin = Instant::now();
-            let step = job.step(preimages, instruction).expect("the machine stands at the stride");
-            kept.steps.insert(key, step);
-            kept.computing += begin.elapsed();
-        }
-        Some(kept.steps[&key].clone())
+        Some(remember(
+            |kept| &mut kept.steps,
+            self.key(*input, instruction),
+            || job.step(preimages, instruction).expect("the machine stands at the stride"),
+        ))
     }
+}
+
+/// What was computed before, or is now.
+fn remember<T: Clone>(
+    of: fn(&mut Kept) -> &mut HashMap<Key, T>,
+    key: Key,
+    compute: impl FnOnce() -> T,
+) -> T {
+    if let Some(known) = of(&mut kept()).get(&key) {
+        return known.clone();
+    }
+    let begin = Instant::now();
+    let made = compute();
+    let mut kept = kept();
+    kept.computing += begin.elapsed();
+    of(&mut kept).entry(key).or_insert(made).clone()
 }
 
 /// Time spent on runs and their trees by this process.

@@ -17,7 +17,7 @@ use crate::l2::ETHER;
 use crate::liar::Liar;
 use crate::world::World;
 
-/// Wei that every party begins with.
+/// Wei that a party begins with.
 const PURSE: u128 = 100 * ETHER;
 /// Seconds of a block in which nothing happens.
 const IDLE: u64 = 30;
@@ -56,13 +56,17 @@ pub struct Party {
     pub forgets: bool,
     /// From when on it plays, in seconds.
     pub from: u64,
+    /// Joins whatever it can at once, and never moves.
+    pub idles: bool,
+    /// Wei that it begins with.
+    pub purse: u128,
     book: Book,
 }
 
 impl Party {
     pub fn new(player: Player, mind: Mind) -> Self {
         let book = mind.begin();
-        Self { player, mind, forgets: false, from: 0, book }
+        Self { player, mind, forgets: false, from: 0, idles: false, purse: PURSE, book }
     }
 
     pub fn is_honest(&self) -> bool {
@@ -129,6 +133,8 @@ pub struct Report {
     pub most: [u64; 3],
     /// Instructions executed in Solidity.
     pub proofs: u64,
+    /// Last leaves of what survived in the ranges; none where nothing did.
+    pub survivors: Vec<Option<B256>>,
     /// What settled.
     pub leaf: B256,
     pub faulted: bool,
@@ -154,7 +160,7 @@ impl Game {
     pub fn new(world: World, computer: Arc<Computer>, parties: Vec<Party>, seed: u64) -> Self {
         let mut world = world;
         for party in &parties {
-            world.l1.fund(party.player.address, U256::from(PURSE));
+            world.l1.fund(party.player.address, U256::from(party.purse));
         }
         let purse = parties.iter().map(|it| it.player.address);
         let purse = purse.map(|it| (it, world.l1.balance(it))).collect();
@@ -201,16 +207,19 @@ impl Game {
             }
             let plan = party.plan(&self.world, view);
             let from = party.player.address;
-            for action in plan.actions {
+            let moves = |it: &Action| matches!(it, Action::Advance { .. } | Action::Seal { .. });
+            for action in plan.actions.into_iter().filter(|it| !(party.idles && moves(it))) {
                 let known = |it: &Pending| it.call.from == from && it.action == action;
                 if self.pool.iter().any(known) {
                     continue;
                 }
-                let call = self.world.call(from, &action, &self.computer);
+                let mut call = self.world.call(from, &action, &self.computer);
                 // As a node does: what reverts when its gas is estimated is not sent.
-                if !self.world.l1.simulate(&call).success() {
+                let estimate = self.world.l1.simulate(&call);
+                if !estimate.success() {
                     continue;
                 }
+                call.gas_limit = 2 * estimate.execution_gas;
                 let censored = self
                     .mempool
                     .censors
@@ -321,12 +330,16 @@ impl Game {
             self.world.l1.balance(*account).to::<i128>() - begin.to::<i128>()
         };
         let (mut tournaments, mut commitments, mut most) = ([0; 3], [0; 3], [0; 3]);
+        let mut survivors = Vec::new();
         for tournament in self.world.tournaments() {
             let (level, count) =
                 (usize::from(tournament.level), tournament.commitments.len() as u64);
             tournaments[level] += 1;
             commitments[level] += count;
             most[level] = most[level].max(count);
+            if level == 0 {
+                survivors.push(tournament.commitment(tournament.survivor).map(|it| it.last));
+            }
             assert!(tournament.closed, "{tournament:?}");
             assert_eq!(tournament.pot, 0, "{tournament:?}");
         }
@@ -343,6 +356,7 @@ impl Game {
             commitments,
             most,
             proofs: self.proofs,
+            survivors,
             leaf: view.settled.leaf,
             faulted: view.faulted,
         }

@@ -35,13 +35,15 @@ pub struct Call {
     pub input: Bytes,
     /// Versioned hashes.
     pub blobs: Vec<B256>,
+    /// Its sender pays for all of it first, and gets back what is left.
+    pub gas_limit: u64,
 }
 
 impl Call {
     /// A call of a contract's function.
     pub fn new(from: Address, to: Address, call: &impl SolCall) -> Self {
-        let input = call.abi_encode().into();
-        Self { from, to: TxKind::Call(to), value: U256::ZERO, input, blobs: Vec::new() }
+        let (input, gas_limit) = (call.abi_encode().into(), TX_GAS_LIMIT_CAP);
+        Self { from, to: TxKind::Call(to), value: U256::ZERO, input, blobs: Vec::new(), gas_limit }
     }
 
     pub fn with_value(self, value: U256) -> Self {
@@ -200,7 +202,7 @@ impl L1 {
         let mut outcomes = Vec::new();
         let (mut logs, mut spent, mut burned) = (Vec::new(), self.spent.clone(), 0);
         for call in calls {
-            let limit = left.min(TX_GAS_LIMIT_CAP);
+            let limit = left.min(call.gas_limit);
             let outcome = execute(&mut evm, &call, limit).ok();
             if let Some(outcome) = &outcome {
                 left -= outcome.execution_gas;
@@ -232,6 +234,7 @@ impl L1 {
             value: U256::ZERO,
             input: init_code,
             blobs: Vec::new(),
+            gas_limit: TX_GAS_LIMIT_CAP,
         };
         let outcome = self.transact(call);
         assert!(outcome.success(), "{}", said(&outcome));
@@ -259,7 +262,7 @@ impl L1 {
     pub fn simulate(&self, call: &Call) -> Outcome {
         let reader = self.state.over(Below(&self.hashes));
         let mut evm = Evm::new(Rules::L1, self.env(self.number(), self.timestamp), reader);
-        let Call { from, to, value, input, blobs: blob_hashes } = call.clone();
+        let Call { from, to, value, input, blobs: blob_hashes, .. } = call.clone();
         let gas_limit = TX_GAS_LIMIT_CAP;
         let request =
             CallRequest { from, to, gas_limit, value, input, blob_hashes, ..Default::default() };

@@ -252,6 +252,44 @@ fn twenty_stalling_liars() {
     println!("twenty stalling liars: {:.2} windows", report.delay as f64 / window);
 }
 
+/// The longest delay known to us: liars bring each other down to a child, where others of theirs join at once on both sides, each
+/// with a whole clock, and let it run out when it is their turn. A round there takes a clock, and half of them are left.
+#[test]
+fn idle_joiners_of_children_delay_by_rounds() {
+    let mut last = 0;
+    for sybils in [0, 2, 6] {
+        let mut table = table();
+        let params = table.world.params;
+        let step = table.step(0, is_block);
+        let (one, two) = (table.lying(step, Lie::ForcedMint), table.lying(step, Lie::Origin));
+        table.liar(one.clone(), Twist::at(1, 1, 3), Conduct::AtOnce);
+        table.liar(two.clone(), Twist::at(2, 1, 3), Conduct::AtOnce);
+        table.honest();
+        for number in 0..sybils {
+            let own = [&one, &two][number % 2].clone();
+            let party = table.liar(own, Twist::at(10 + number as u64, 0, 3), Conduct::AtOnce);
+            party.player.claims = false;
+            party.idles = true;
+        }
+        let report = settle(&format!("{sybils} idle joiners of children"), 1, table, |_| {});
+        let windows = report.delay as f64 / params.challenge_window as f64;
+        println!("{sybils} idle joiners of children: {windows:.2} windows");
+        assert!(report.delay > last, "more rounds take longer");
+        last = report.delay;
+    }
+}
+
+/// Three bonds and some gas are enough against everybody.
+#[test]
+fn an_honest_party_of_small_means() {
+    let mut table = table();
+    let bond = table.world.params.bond;
+    table.honest().purse = 3 * bond + ETHER / 10;
+    crowd(&mut table, |_| Conduct::AtOnce);
+    let report = settle("small means", 1, table, |_| {});
+    assert_eq!(report.survivors.len(), 1, "{report:?}");
+}
+
 /// What the longest delays known to us cost, against the formula.
 #[test]
 fn stalling_stays_within_the_formula() {

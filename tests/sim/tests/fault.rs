@@ -50,7 +50,7 @@ fn withdrawal() -> Withdrawal {
 
 fn portal_call(game: &Game, from: Address, input: Bytes) -> Call {
     let to = TxKind::Call(game.world.at.portal);
-    Call { from, to, value: U256::ZERO, input, blobs: Vec::new() }
+    Call { from, to, value: U256::ZERO, input, blobs: Vec::new(), gas_limit: 1_000_000 }
 }
 
 /// Settles what there is without a dispute, and proves the withdrawal in it.

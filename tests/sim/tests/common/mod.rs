@@ -51,6 +51,8 @@ pub fn settle(name: &str, seed: u64, table: Table, arrange: impl FnOnce(&mut Gam
     let report = game.play(bound::settlement(&params, MOST));
     print(name, &report, bound::settlement(&params, report.most));
     assert_eq!(report.leaf, leaf, "{name}, seed {seed}: what is true settles");
+    let survivors = report.survivors.iter().flatten();
+    assert!(survivors.into_iter().all(|it| *it == leaf), "{name}, seed {seed}: {report:?}");
     let gains = report.honest.iter();
     assert!(gains.copied().all(|gain| gain >= -GAS_BOUND), "{name}, seed {seed}: {report:?}");
     let bound = bound::settlement(&params, report.most);
