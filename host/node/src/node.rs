@@ -369,14 +369,9 @@ fn post_task(
 }
 
 fn buyer(config: &NodeConfig, client: &L1Client, l2: &Arc<L2>) -> Option<Arc<Buyer>> {
-    let terms = config.exits.clone()?;
-    Some(Arc::new(Buyer {
-        terms,
-        client: client.clone(),
-        deployment: config.deployment.clone(),
-        l2: l2.clone(),
-        poll_interval: config.poll_interval,
-    }))
+    let (deployment, interval) = (config.deployment.clone(), config.poll_interval);
+    let buyer = Buyer::new(config.exits.clone()?, client.clone(), deployment, l2.clone(), interval);
+    Some(Arc::new(buyer))
 }
 
 fn settle_task(

@@ -18,7 +18,7 @@ use alloy_primitives::{Address, B256};
 use alloy_signer_local::PrivateKeySigner;
 use annex_l1::{Deployment, L1Client, SendLimits, Sender, contracts::Claims};
 use annex_riscv::Program;
-use annex_settle::{Conduct, Forgery, Plan, Player};
+use annex_settle::{Action, Conduct, Forgery, Plan, Player};
 use annex_store::Store;
 use book::Knowledge;
 use compute::Computer;
@@ -84,6 +84,8 @@ struct Seat {
     plan: Plan,
     /// None while it sends.
     sender: Option<Sender>,
+    /// What it sends.
+    in_flight: Vec<Action>,
 }
 
 pub(crate) struct SettleTask {
@@ -139,6 +141,7 @@ impl SettleTask {
             player: party.player(),
             plan: Plan::default(),
             sender: Some(Sender::new(client.clone(), party.signer, limits)),
+            in_flight: Vec::new(),
         });
         let seats = seats.collect();
         let computer =
@@ -175,6 +178,7 @@ impl SettleTask {
                 Some(back) = self.sending.join_next() => {
                     let (at, sender) = back.map_err(|_| NodeError::Ended)?;
                     self.seats[at].sender = Some(sender);
+                    self.seats[at].in_flight.clear();
                     self.news = true;
                 }
             }
@@ -257,23 +261,29 @@ impl SettleTask {
             self.computer.clear();
         }
         self.board.put(self.report(&common, &views));
-        self.send()
+        self.send();
+        Ok(())
     }
 
-    /// Hands every party that is not sending what it wants sent.
-    fn send(&mut self) -> Result<(), NodeError> {
-        for (at, seat) in self.seats.iter_mut().enumerate() {
-            let contracts = &self.deployment.contracts;
-            let bond = self.deployment.parameters.bond;
-            let call = |action| act::call(contracts, bond, action, &self.computer);
-            let calls: Vec<_> =
-                seat.plan.actions.iter().filter_map(|a| Some((act::name(a), call(a)?))).collect();
+    /// Hands every party that is not sending what it wants sent. What another one of this node sends already, it need not.
+    fn send(&mut self) {
+        let contracts = &self.deployment.contracts;
+        let bond = self.deployment.parameters.bond;
+        for at in 0..self.seats.len() {
+            let others = self.seats.iter().flat_map(|seat| &seat.in_flight);
+            let mut actions = self.seats[at].plan.actions.clone();
+            actions.retain(|action| others.clone().all(|other| other != action));
+            let call = |action| {
+                Some((act::name(action), act::call(contracts, bond, action, &self.computer)?))
+            };
+            let calls: Vec<_> = actions.iter().filter_map(call).collect();
+            let seat = &mut self.seats[at];
             if calls.is_empty() {
                 continue;
             }
             let Some(sender) = seat.sender.take() else { continue };
+            seat.in_flight = actions;
             self.sending.spawn(act::send(at, seat.role.name(), sender, calls));
         }
-        Ok(())
     }
 }

@@ -1,5 +1,7 @@
 //! Whole nodes in this process, over their sockets.
 
+mod settlement;
+
 use crate::{Dev, DevConfig, Node, NodeConfig};
 use alloy_consensus::{SignableTransaction, TxEip1559};
 use alloy_eips::eip2718::Encodable2718;
@@ -20,8 +22,8 @@ const USUAL_TIP: u128 = 1_000_000;
 /// The deposit that funds an account counts as one of its transactions.
 const FIRST: u64 = 1;
 
-async fn dev(dir: &Path) -> Dev {
-    let config = DevConfig {
+fn config(dir: &Path) -> DevConfig {
+    DevConfig {
         port: 0,
         l1_port: 0,
         l1: None,
@@ -29,7 +31,11 @@ async fn dev(dir: &Path) -> Dev {
         l1_gas_limit: 60_000_000,
         data_dir: dir.to_path_buf(),
         with_liar: false,
-    };
+    }
+}
+
+async fn dev(dir: &Path) -> Dev {
+    let config = config(dir);
     Dev::start(config, PrometheusBuilder::new().build_recorder().handle()).await.expect("dev")
 }
 

@@ -18,14 +18,22 @@ use std::{
 /// After what was missing is looked for again.
 const RETRY: Duration = Duration::from_secs(5);
 
+#[derive(Clone, Copy)]
+struct Counted {
+    block: u64,
+    record: u64,
+    /// Whether one of the record's blocks so far has withdrawals.
+    withdrawals: bool,
+}
+
 /// The book of truth, and what goes into it.
 pub(super) struct Knowledge {
     store: Store,
     leaves: Leaves,
     progress: Arc<Progress>,
     book: Book,
-    /// Blocks up to this one are in the book's traffic.
-    traffic: Option<u64>,
+    /// The newest block that is in the book's traffic.
+    traffic: Option<Counted>,
     /// [`Progress::reorgs`] of the L1 that the book is of.
     reorgs: u64,
     /// When to ask again.
@@ -67,24 +75,22 @@ impl Knowledge {
     /// Which records carried blocks, and whether these have withdrawals.
     fn count_traffic(&mut self, settled: u64) -> Result<(), StoreError> {
         let snapshot = self.store.snapshot()?;
-        let from = self.traffic.unwrap_or(0).max(settled);
+        let from = self.traffic.map_or(0, |counted| counted.block).max(settled);
         let root = |number| -> Result<Option<B256>, StoreError> {
             Ok(snapshot.header(number)?.and_then(|(header, _)| header.withdrawals_root))
         };
         let Some(mut before) = root(from)? else { return Ok(()) };
-        let mut last = None;
-        let mut counted = from;
         for number in from + 1..=self.progress.safe() {
             let Some(after) = root(number)? else { break };
             let Some(record) = progress::record_of_block(&snapshot, number)? else { break };
             let Some(stored) = progress::record(&snapshot, record)? else { break };
-            let earlier = last.filter(|(of, _)| *of == record).is_some_and(|(_, had)| had);
-            let withdrawals = earlier || after != before;
+            let same = self.traffic.filter(|counted| counted.record == record);
+            let withdrawals = after != before || same.is_some_and(|counted| counted.withdrawals);
             let time = stored.record.env.timestamp;
             self.book.insert_traffic(record, Traffic { time, withdrawals });
-            (last, before, counted) = (Some((record, withdrawals)), after, number);
+            self.traffic = Some(Counted { block: number, record, withdrawals });
+            before = after;
         }
-        self.traffic = Some(counted);
         Ok(())
     }
 

@@ -1,0 +1,101 @@
+//! Claims and disputes of whole nodes on the embedded L1, its clock put forward.
+
+use super::*;
+use alloy_primitives::U256;
+
+/// Most that a dispute may take here.
+const PATIENCE: Duration = Duration::from_secs(900);
+const ETHER: u128 = 10u128.pow(18);
+
+async fn start(dir: &Path, with_liar: bool) -> Dev {
+    let config = DevConfig { with_liar, ..config(dir) };
+    Dev::start(config, PrometheusBuilder::new().build_recorder().handle()).await.expect("dev")
+}
+
+/// The newest report that satisfies `until`.
+async fn settlement(rpc: &Rpc, until: impl Fn(&Value) -> bool) -> Value {
+    let start = Instant::now();
+    loop {
+        let report = rpc.get("annex_settlement", json!([])).await;
+        if !report.is_null() && until(&report) {
+            return report;
+        }
+        assert!(start.elapsed() < PATIENCE, "{report:#}");
+        sleep(Duration::from_millis(200)).await;
+    }
+}
+
+fn party<'a>(report: &'a Value, role: &str) -> &'a Value {
+    let mut parties = report["parties"].as_array().expect("parties").iter();
+    parties.find(|party| party["role"] == role).expect("it plays")
+}
+
+/// What a party has on L1 and in the Tournament, in wei.
+fn wealth(report: &Value, role: &str) -> u128 {
+    let party = party(report, role);
+    number(&party["balance"]) + number(&party["credits"])
+}
+
+/// Puts L1's clock forward beyond the challenge window, as the range has to be over.
+async fn let_the_window_pass(l1: &Rpc) {
+    l1.get("evm_increaseTime", json!([70])).await;
+    l1.get("evm_mine", json!([])).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_claim_is_made_when_there_was_traffic_and_settles() {
+    let dir = tempfile::tempdir().expect("temp dir");
+    let dev = start(dir.path(), false).await;
+    let (l1, l2) =
+        (Rpc::connect(&dev.l1_url.replace("http", "ws")).await, Rpc::to(&dev.node).await);
+    // The deposits that fund the accounts are traffic.
+    let claimed = settlement(&l2, |report| party(report, "claimer")["staked"] == "0x1").await;
+    assert_eq!(number(&party(&claimed, "challenger")["staked"]), 0, "{claimed:#}");
+    let_the_window_pass(&l1).await;
+    let settled = settlement(&l2, |report| number(&report["settled"]["block"]) > 0).await;
+    let back = settlement(&l2, |report| wealth(report, "claimer") > 99 * ETHER).await;
+    let spent = 100 * ETHER - wealth(&back, "claimer");
+    println!("a claim costs {spent} wei");
+    assert!(spent < ETHER / 100, "{back:#}");
+    // Nothing more happens: nothing is claimed of an idle chain.
+    let range = number(&settled["settled"]["range"]);
+    for _ in 0..3 {
+        let_the_window_pass(&l1).await;
+        sleep(Duration::from_secs(2)).await;
+    }
+    let idle = settlement(&l2, |_| true).await;
+    assert_eq!(number(&idle["openRanges"]), 0, "{idle:#}");
+    assert_eq!(number(&idle["settled"]["range"]), range, "{idle:#}");
+    // What is settled says so.
+    let block = l2.get("eth_getBlockByNumber", json!([settled["settled"]["block"], false])).await;
+    let status = json!([block["transactions"][0]]);
+    assert_eq!(l2.get("annex_transactionStatus", status).await["stage"], "settled");
+    dev.stop().await;
+}
+
+/// Down to one instruction; the honest ones are stopped in the middle and know nothing afterwards.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_liar_loses_its_bonds() {
+    let dir = tempfile::tempdir().expect("temp dir");
+    let dev = start(dir.path(), true).await;
+    let l2 = Rpc::to(&dev.node).await;
+    let started = Instant::now();
+    settlement(&l2, |report| number(&report["openMatches"]) > 0).await;
+    dev.stop().await;
+    let dev = start(dir.path(), true).await;
+    let (l1, l2) =
+        (Rpc::connect(&dev.l1_url.replace("http", "ws")).await, Rpc::to(&dev.node).await);
+    settlement(&l2, |report| number(&report["openMatches"]) > 0).await;
+    let over = settlement(&l2, |report| number(&report["openMatches"]) == 0).await;
+    assert_eq!(party(&over, "liar")["staked"], "0x0", "{over:#}");
+    println!("the dispute took {:?}", started.elapsed());
+    let_the_window_pass(&l1).await;
+    settlement(&l2, |report| number(&report["settled"]["block"]) > 0).await;
+    let honest = |report: &Value| wealth(report, "claimer") + wealth(report, "challenger");
+    // Bonds of three levels are lost, less what is refunded.
+    let end = settlement(&l2, |report| honest(report) > 200 * ETHER).await;
+    println!("the liar lost {} wei", 100 * ETHER - wealth(&end, "liar"));
+    assert!(wealth(&end, "liar") < 100 * ETHER - 3 * ETHER / 4 + ETHER / 10, "{end:#}");
+    assert_eq!(end["faulted"], false);
+    dev.stop().await;
+}
