@@ -2,13 +2,16 @@
 
 mod support;
 
+use alloy_consensus::Header;
 use alloy_eips::eip4844::Blob;
 use alloy_primitives::{Address, B256, Bytes, TxKind, U256};
 use annex_l1::contracts::{Inbox, Lease, Machine};
 use annex_l1::{
     BatchBody, DeployError, Deployment, Deposit, DepositOutcome, DepositReceipt, Event, Follower,
-    L1Client, L1Error, L1Record, LogFault, LogPosition, Poster, SendLimits, SendOutcome, StepError,
-    deploy, deposit, versioned_hash,
+    L1Client, L1Error, L1Record, LogFault, LogPosition, Poster, ProgramBoot, SendLimits,
+    SendOutcome, Sender, SettlementError, StepError, check_settlement, deploy, deposit,
+    settlement::{RangeStatus, settlement},
+    versioned_hash,
 };
 use annex_types::{BatchData, RecordPayload};
 use std::sync::Arc;
@@ -124,6 +127,59 @@ async fn deploys_what_the_file_says_and_resumes() {
     let path = folder.path().join("deployment.json");
     deployment.write(&path).expect("writes");
     assert_eq!(Deployment::read(&path).expect("reads"), deployment);
+}
+
+#[tokio::test]
+async fn disputes_are_about_this_chain_and_this_program() {
+    let anvil = Anvil::start(&[]).await;
+    let client = anvil.client().await;
+    let request = request(&client).await;
+    let deployment = deploy(&client, key(0), &request, genesis, limits()).await.expect("deploys");
+    let (program, header) = (request.program, genesis(&deployment.chain_config()));
+    let check = async |deployment: &Deployment, program: ProgramBoot, header: &Header| {
+        check_settlement(&client, deployment, &program, header).await
+    };
+    check(&deployment, program, &header).await.expect("ours");
+    let other = ProgramBoot { pc: program.pc + 4, ..program };
+    let refused = check(&deployment, other, &header).await;
+    assert!(matches!(refused, Err(SettlementError::Program { .. })), "{refused:?}");
+    let mut other = deployment.clone();
+    other.parameters.move_grace += 1;
+    let refused = check(&other, program, &header).await;
+    assert!(matches!(refused, Err(SettlementError::Settings { .. })), "{refused:?}");
+    let mut other = deployment.clone();
+    other.parameters.claim_interval += 1;
+    let refused = check(&other, program, &header).await;
+    assert!(matches!(refused, Err(SettlementError::Claims { .. })), "{refused:?}");
+    let other = Header { gas_used: 1, ..header };
+    let refused = check(&deployment, program, &other).await;
+    assert!(matches!(refused, Err(SettlementError::Genesis { .. })), "{refused:?}");
+
+    let state = settlement(&client, &deployment.contracts, key(1).address()).await;
+    let state = state.expect("settlement can be read");
+    assert!(state.ranges.is_empty() && state.tournaments.is_empty() && !state.faulted);
+    assert_eq!((state.settled.range, state.settled.block), (0, 0));
+    let open = annex_l1::contracts::Claims::openCall {};
+    let call = annex_l1::Call {
+        to: TxKind::Call(deployment.contracts.claims),
+        input: alloy_sol_types::SolCall::abi_encode(&open).into(),
+        value: U256::ZERO,
+        sidecar: None,
+    };
+    included(Sender::new(client.clone(), key(1), limits()).send(&call).await.expect("sent"));
+    let state = settlement(&client, &deployment.contracts, key(1).address()).await;
+    let state = state.expect("settlement can be read");
+    assert_eq!(state.ranges.len(), 1);
+    assert_eq!((state.ranges[0].id, state.ranges[0].end), (1, 1));
+    assert_eq!(state.ranges[0].start, state.settled.leaf);
+    assert_eq!(state.ranges[0].status, RangeStatus::Open);
+    let tournament = &state.tournaments[&U256::from(1)];
+    assert!(tournament.commitments.is_empty() && tournament.matches.is_empty());
+    assert_eq!(tournament.view.start, state.settled.leaf);
+    // The first range's start is genesis from now on.
+    check_settlement(&client, &deployment, &program, &genesis(&deployment.chain_config()))
+        .await
+        .expect("ours");
 }
 
 #[tokio::test]

@@ -101,6 +101,22 @@ fn only_the_leaseholder_leads(setup: &Setup<'_>) {
     assert!(output.contains("the lease is held by") && !output.contains("panicked"), "{output}");
 }
 
+/// A file that says something else than the contracts.
+fn altered_settings_are_refused(setup: &Setup<'_>) {
+    let mut altered = read(&setup.file);
+    altered["parameters"]["challengeWindow"] = json!(61);
+    let file = setup.folder.path().join("altered.json");
+    std::fs::write(&file, altered.to_string()).expect("a file");
+    let options = NodeOptions::default();
+    let (mut process, _) = Node::spawn(setup.folder, "altered", setup.l1.url(), &file, &options);
+    let status = eventually("it refuses", seconds(60), || process.exited());
+    let output = process.output();
+    assert!(
+        !status.success() && output.contains("other settings than deployment.json"),
+        "{output}"
+    );
+}
+
 /// `annex tx HASH --wait safe`, started before the node knows the transaction.
 fn walks_its_stages(folder: &Folder, leader: &Rpc, user: &Wallet) {
     let nonce = json!([user.address(), "pending"]);
@@ -182,6 +198,7 @@ fn from_nothing_to_measurements(folder: &Folder, l1: &Rpc) {
     let (ok, text) = setup.deploy();
     assert!(ok && text.contains("deployed"), "{text}");
     only_the_leaseholder_leads(&setup);
+    altered_settings_are_refused(&setup);
 
     // Slow enough that every stage is seen.
     let mut leader = setup.leader(Some((5_000, 5)));

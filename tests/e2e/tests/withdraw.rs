@@ -165,7 +165,7 @@ fn everything(dev: &Dev) {
             panic!("no gas: {observed}");
         };
         println!("{side}: {prove} gas to prove, {finalize} to finalise");
-        assert!(prove <= 350_000, "proving {side} took {prove} gas");
+        assert!(prove <= 250_000, "proving {side} took {prove} gas");
         assert_eq!(
             observed[side]["statuses"].as_array().and_then(|s| s.last()),
             Some(&json!("finalized"))
@@ -250,10 +250,10 @@ fn nothing_is_claimed_while_nobody_waits() {
         text
     };
     let count = |text: &str| text.lines().filter(|line| line.contains("0.25")).count();
-    // The accounts' deposits are traffic: they may have been claimed.
-    eventually("what there was is settled or was not worth a claim", seconds(120), || {
+    // The accounts' deposits were traffic.
+    eventually("what there was is settled", seconds(180), || {
         let text = claims();
-        (settled(&text) || count(&text) == 0).then_some(())
+        (settled(&text) && !text.contains("RECORDS")).then_some(())
     });
     let before = count(&claims());
     let head = number(&dev.l1.get_result("eth_blockNumber", json!([])));
