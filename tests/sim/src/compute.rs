@@ -92,6 +92,17 @@ impl Computer {
         self.moves[step].leaf
     }
 
+    /// Number of leaves, the first one included.
+    pub fn steps(&self) -> usize {
+        self.moves.len()
+    }
+
+    /// A step's leaf and its cursor.
+    pub fn at(&self, step: usize) -> (B256, Cursor) {
+        let Move { leaf, cursor, .. } = self.moves[step];
+        (leaf, cursor)
+    }
+
     /// What records carried.
     pub fn traffic(&self) -> impl Iterator<Item = (u64, Traffic)> {
         self.traffic.iter().copied()

@@ -8,16 +8,16 @@ use std::sync::Arc;
 
 use alloy_primitives::U256;
 use annex_l1::contracts::Claims;
-use annex_settle::Conduct;
+use annex_settle::{Action, Book, Conduct, Lookup, Need, RangeView};
 use annex_sim::bound;
 use annex_sim::chain::{Lie, What};
-use annex_sim::compute::Computer;
+use annex_sim::compute::{Computer, GUEST};
 use annex_sim::game::{Game, Mempool};
 use annex_sim::l1::{Call, said};
-use annex_sim::l2::ETHER;
+use annex_sim::l2::{ETHER, address, transaction};
 use annex_sim::liar::Twist;
 use annex_sim::table::{Table, account};
-use annex_sim::world::Settings;
+use annex_sim::world::{Settings, World};
 use common::{cases, is_block, seed, settle, table};
 use rand::rngs::StdRng;
 use rand::{Rng, SeedableRng};
@@ -364,6 +364,65 @@ fn two_honest_parties_on_one_side() {
         });
         assert_eq!(report.commitments, [2, 2, 2], "nobody stakes on what another has staked on");
     }
+}
+
+/// Who joined with the truth first never moves; another moves for it, and stakes nothing.
+#[test]
+fn a_true_commitment_that_its_claimer_left() {
+    let mut table = table();
+    table.honest().idles = true;
+    let step = table.step(0, is_block);
+    let own = table.lying(step, Lie::ForcedMint);
+    table.liar(own, Twist::at(1, 1, 5), Conduct::AtOnce);
+    let late = table.world.l1.now() + 300;
+    table.honest().from = late;
+    let report = settle("left by its claimer", 1, table, |_| {});
+    assert_eq!(report.commitments, [2, 2, 2]);
+    assert_eq!(report.proofs, 1);
+}
+
+/// Ranges overlap: the same lie is told in two, and both are played at once.
+#[test]
+fn two_ranges_at_once() {
+    let mut world = table().world;
+    let outsider = account(99);
+    world.l1.fund(outsider, U256::from(ETHER));
+    let open = |world: &mut World| {
+        let call = Call::new(outsider, world.at.claims, &Claims::openCall {});
+        assert!(world.l1.transact(call).success());
+    };
+    open(&mut world);
+    world.l1.mine(world.params.claim_interval, Vec::new());
+    let nonce = world.nonce(1);
+    world.batch(0, vec![transaction(1, nonce, address(3), 1, Default::default())]);
+    open(&mut world);
+    let mut table = Table::of(world, GUEST.clone(), None);
+    table.honest();
+    let step = table.step(0, is_block);
+    let own = table.lying(step, Lie::ForcedMint);
+    let liar = table.liar(own.clone(), Twist::at(1, 1, 6), Conduct::AtOnce).player.address;
+    let (ends, last) = (table.truth.clone(), table.last_leaf());
+    let mut game = table.game(1);
+    // Players claim the newest range of their own accord. The liar does the first one, too.
+    let view = game.world.view();
+    let RangeView { id: range, start, end, .. } = view.ranges[0];
+    let mut book = Book::default();
+    own.answer(Need::Range { start, end }, &mut book);
+    let Lookup::Known(lie) = book.range(start, end) else { unreachable!("just put in") };
+    let path = lie.tree.path(lie.tree.leaves() - 1).unwrap();
+    let claim = Action::Claim { range, path, output: lie.last.clone() };
+    let claim = game.world.call(liar, &claim, &own);
+    assert!(game.world.l1.transact(claim).success());
+    let bound = bound::settlement(&game.world.params, [2, 2, 2]);
+    let report = game.play(bound);
+    common::print("two ranges", &report, bound);
+    let first = game.world.tournaments().into_iter().find(|it| it.level == 0).unwrap();
+    let steps = 0..ends.steps();
+    let end =
+        steps.map(|step| ends.at(step)).find(|(_, cursor)| cursor.record >= first.end).unwrap().0;
+    assert_eq!(report.survivors, [Some(end), Some(last)]);
+    assert_eq!((report.leaf, report.tournaments), (last, [2, 2, 2]));
+    assert!(report.honest[0] > 0);
 }
 
 #[test]

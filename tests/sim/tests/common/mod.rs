@@ -55,7 +55,10 @@ pub fn settle(name: &str, seed: u64, table: Table, arrange: impl FnOnce(&mut Gam
     assert!(survivors.into_iter().all(|it| *it == leaf), "{name}, seed {seed}: {report:?}");
     let gains = report.honest.iter();
     assert!(gains.copied().all(|gain| gain >= -GAS_BOUND), "{name}, seed {seed}: {report:?}");
-    let bound = bound::settlement(&params, report.most);
+    // The formula wants every call within a grace; a bad network may take longer for the last ones.
+    let bad = game.mempool.drops > 0.0 || game.mempool.delay > 0;
+    let bound =
+        bound::settlement(&params, report.most) + if bad { 10 * params.move_grace } else { 0 };
     assert!(report.delay <= bound, "{name}, seed {seed}: within {bound} s: {report:?}");
     report
 }
