@@ -1,4 +1,7 @@
-use alloy_primitives::{Address, B256};
+use alloy_primitives::{
+    Address, B256, U256,
+    utils::{UnitsError, parse_ether},
+};
 use alloy_signer_local::PrivateKeySigner;
 use annex_l1::{
     DeployError, DeployRequest, Deployment, DeploymentFileError, L1Client, L1Error, Parameters,
@@ -32,7 +35,7 @@ use std::{
   somebody who claims, and somebody who watches claims (keys with some ether):
     … --claimer $KEY --challenger $OTHER_KEY
   somebody who buys withdrawals before they are final:
-    … --buy-exits $KEY --max-discount 1.5")]
+    … --buy-exits $KEY --max-discount 1.5 --exit-budget 20")]
 pub struct NodeArgs {
     /// L1 execution endpoint
     #[arg(long)]
@@ -81,6 +84,9 @@ pub struct NodeArgs {
     /// Percent of a withdrawal that the buyer takes off for the longest wait; less for a shorter one
     #[arg(long, value_name = "PERCENT", default_value_t = 1.0, requires = "buy_exits", value_parser = percent)]
     max_discount: f64,
+    /// Most ether in withdrawals that are bought and not paid by L1 yet
+    #[arg(long, value_name = "ETHER", default_value = "10", requires = "buy_exits", value_parser = ether)]
+    exit_budget: U256,
     /// What an acknowledged transaction survives
     #[arg(long, value_enum, default_value_t = Durability::Process)]
     durability: Durability,
@@ -108,6 +114,10 @@ fn percent(text: &str) -> Result<f64, String> {
         true => Ok(value),
         false => Err("not between 0 and 100".to_owned()),
     }
+}
+
+fn ether(text: &str) -> Result<U256, UnitsError> {
+    parse_ether(text)
 }
 
 #[derive(Clone, Copy, Debug, ValueEnum)]
@@ -197,7 +207,7 @@ fn parties(args: &NodeArgs) -> Result<Vec<Party>, RunError> {
 fn exits(args: &NodeArgs) -> Result<Option<ExitTerms>, RunError> {
     let Some(key) = &args.buy_exits else { return Ok(None) };
     let max_discount = (args.max_discount * (MILLION / 100) as f64).round() as u64;
-    Ok(Some(ExitTerms { key: signer(key)?, max_discount }))
+    Ok(Some(ExitTerms { key: signer(key)?, max_discount, budget: args.exit_budget }))
 }
 
 pub async fn run(args: NodeArgs) -> Result<(), RunError> {

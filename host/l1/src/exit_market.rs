@@ -6,8 +6,8 @@ use crate::deployment::Contracts;
 use crate::error::L1Error;
 use crate::withdrawal::Withdrawal;
 use alloy_primitives::{Address, B256, Bytes, U256};
-use alloy_rpc_types_eth::{Filter, Log};
-use alloy_sol_types::{SolCall, SolEvent};
+use alloy_rpc_types_eth::{Filter, Log, TransactionRequest};
+use alloy_sol_types::{SolCall, SolEvent, SolEventInterface};
 
 /// Least gas of a withdrawal that can be sold, as in the contract.
 pub const MIN_GAS: u64 = 100_000;
@@ -61,31 +61,93 @@ pub async fn credits(
     client.read(contracts.exit_market, &ExitMarket::creditsCall { account }).await
 }
 
-/// Offers made in L1 blocks `from..=to`, in order.
-pub async fn offers(
+/// What happened to a withdrawal in the market.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum MarketEvent {
+    Offered(Offer),
+    Cancelled {
+        withdrawal: B256,
+    },
+    Bought {
+        withdrawal: B256,
+        buyer: Address,
+        price: U256,
+    },
+    /// It was paid, to the market's credit of `holder`.
+    Exited {
+        withdrawal: B256,
+        holder: Address,
+    },
+}
+
+/// What happened in L1 blocks `from..=to`, in order.
+pub async fn events(
     client: &L1Client,
     contracts: &Contracts,
     from: u64,
     to: u64,
-) -> Result<Vec<Offer>, L1Error> {
-    let market = contracts.exit_market;
-    let filter = Filter::new().address(market).event_signature(ExitMarket::Offered::SIGNATURE_HASH);
-    let logs = client.logs(filter, from, to).await?;
-    Ok(logs.iter().filter_map(|log| offer(log, market)).collect())
+) -> Result<Vec<MarketEvent>, L1Error> {
+    let logs = client.logs(Filter::new().address(contracts.exit_market), from, to).await?;
+    Ok(logs.iter().filter_map(|log| event(log, contracts.exit_market)).collect())
 }
 
-fn offer(log: &Log, market: Address) -> Option<Offer> {
-    let event = ExitMarket::Offered::decode_log(&log.inner).ok()?;
+/// The newest offer of a withdrawal in L1 blocks `from..=to`.
+pub async fn offer_of(
+    client: &L1Client,
+    contracts: &Contracts,
+    withdrawal: B256,
+    from: u64,
+    to: u64,
+) -> Result<Option<Offer>, L1Error> {
+    let market = contracts.exit_market;
+    let filter = Filter::new()
+        .address(market)
+        .event_signature(ExitMarket::Offered::SIGNATURE_HASH)
+        .topic1(withdrawal);
+    let logs = client.logs(filter, from, to).await?;
+    Ok(logs.iter().rev().find_map(|log| match event(log, market)? {
+        MarketEvent::Offered(offer) if offer.withdrawal.hash() == withdrawal => Some(offer),
+        _ => None,
+    }))
+}
+
+fn event(log: &Log, market: Address) -> Option<MarketEvent> {
+    use ExitMarket::ExitMarketEvents as Event;
     if log.address() != market {
         return None;
     }
-    let withdrawal = Withdrawal::from_market(&event.withdrawal);
-    let same: B256 = withdrawal.hash();
-    (same == event.withdrawalHash).then_some(Offer {
-        withdrawal,
-        seller: event.seller,
-        price: event.price,
+    Some(match Event::decode_log(&log.inner).ok()?.data {
+        Event::Offered(event) => {
+            let withdrawal = Withdrawal::from_market(&event.withdrawal);
+            // An endpoint that says otherwise lies.
+            (withdrawal.hash() == event.withdrawalHash).then_some(())?;
+            let ExitMarket::Offered { seller, price, .. } = event;
+            MarketEvent::Offered(Offer { withdrawal, seller, price })
+        }
+        Event::Cancelled(event) => MarketEvent::Cancelled { withdrawal: event.withdrawalHash },
+        Event::Bought(ExitMarket::Bought { withdrawalHash: withdrawal, buyer, price, .. }) => {
+            MarketEvent::Bought { withdrawal, buyer, price }
+        }
+        Event::Exited(ExitMarket::Exited { withdrawalHash: withdrawal, holder, .. }) => {
+            MarketEvent::Exited { withdrawal, holder }
+        }
+        Event::Withdrawn(_) => return None,
     })
+}
+
+/// Gas that buying takes in the next block; reverts as the purchase does. A seller that is a contract can make it any number.
+pub async fn gas_to_buy(
+    client: &L1Client,
+    contracts: &Contracts,
+    buyer: Address,
+    offer: &Offer,
+) -> Result<u64, L1Error> {
+    let request = TransactionRequest::default()
+        .from(buyer)
+        .to(contracts.exit_market)
+        .value(offer.price)
+        .input(buy_call(&offer.withdrawal).into());
+    client.estimate_gas(request).await
 }
 
 /// Calldata that offers a withdrawal for `price` wei.

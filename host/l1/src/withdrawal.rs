@@ -158,16 +158,25 @@ pub enum PortalStatus {
     Finalized,
 }
 
+/// Whether L1 has delivered a withdrawal.
+pub async fn is_finalized(
+    client: &L1Client,
+    contracts: &Contracts,
+    withdrawal: B256,
+) -> Result<bool, L1Error> {
+    client.read(contracts.portal, &IPortal::finalizedWithdrawalsCall { withdrawal }).await
+}
+
 /// Asks the Portal about a withdrawal.
 pub async fn portal_status(
     client: &L1Client,
     contracts: &Contracts,
     withdrawal: B256,
 ) -> Result<PortalStatus, L1Error> {
-    let portal = contracts.portal;
-    if client.read(portal, &IPortal::finalizedWithdrawalsCall { withdrawal }).await? {
+    if is_finalized(client, contracts, withdrawal).await? {
         return Ok(PortalStatus::Finalized);
     }
+    let portal = contracts.portal;
     let count = client.read(portal, &IPortal::numProofSubmittersCall { withdrawal }).await?;
     let count: u64 = count.saturating_to();
     let mut best: Option<Proven> = None;

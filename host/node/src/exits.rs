@@ -233,13 +233,14 @@ impl Task {
                 }
             };
             self.market.verified(hash);
-            let reserve = look.gas_cost(self.market.held().count() as u64 + 1);
+            // Twice: fees may rise until they are final.
+            let reserve = look.gas_cost(2 * (self.market.held().count() as u64 + 1));
             let left = buyer.terms.budget.saturating_sub(self.market.spent());
-            if offer.price > terms.price
+            if offer.price > terms.limit
                 || offer.price > left
                 || balance < offer.price.saturating_add(reserve)
             {
-                let (price, worth) = (offer.price, terms.price);
+                let (price, worth) = (offer.price, terms.limit);
                 tracing::debug!(withdrawal = %hash, %price, %worth, %left, %balance, "exits: too dear");
                 continue;
             }

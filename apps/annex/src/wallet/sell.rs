@@ -91,7 +91,8 @@ async fn quoted(chain: &Chain, tx: B256, least: U256) -> Result<U256, WalletErro
         Err(RpcError::Call { code: NO_METHOD, .. }) => return Ok(least),
         answer => answer?,
     };
-    if quote.is_null() {
+    if quote["price"].is_null() {
+        // It does not buy this one, or not yet: somebody else may.
         return Ok(least);
     }
     let quote: U256 = serde_json::from_value(quote["price"].clone())?;
