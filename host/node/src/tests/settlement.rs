@@ -1,7 +1,6 @@
 //! Claims and disputes of whole nodes on the embedded L1, its clock put forward.
 
 use super::*;
-use alloy_primitives::U256;
 
 /// Most that a dispute may take here.
 const PATIENCE: Duration = Duration::from_secs(900);
