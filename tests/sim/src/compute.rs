@@ -5,9 +5,9 @@ use std::time::{Duration, Instant};
 
 use alloy_primitives::map::HashMap;
 use alloy_primitives::{B256, Bytes};
-use annex_claim::{PROGRAM, PreimageSource, Preimages, fault_leaf};
+use annex_claim::{Kind, PROGRAM, PreimageSource, Preimages, fault_leaf};
 use annex_derive::Cursor;
-use annex_riscv::Program;
+use annex_riscv::{Host, Machine, PreimageKind, Program};
 use annex_settle::{
     Book, Need, Opening, Output, Params, Range, Reason, Run, RunJob, Step, StrideJob, Traffic, Tree,
 };
@@ -101,6 +101,16 @@ impl Computer {
     pub fn at(&self, step: usize) -> (B256, Cursor) {
         let Move { leaf, cursor, .. } = self.moves[step];
         (leaf, cursor)
+    }
+
+    /// Number of the instructions before one that reads a preimage of this kind: the first one of a step, or a later one.
+    pub fn reading(&self, step: usize, kind: PreimageKind, skip: u64) -> u64 {
+        let (input, preimages) = self.moves[step].input.as_ref().expect("a step of the chain");
+        let mut machine = Machine::boot(&self.program, *input);
+        let mut host = Until { preimages, kind, left: skip };
+        let stopped = machine.run(&mut host, u64::MAX);
+        assert!(stopped.is_err(), "there is no such instruction");
+        machine.steps()
     }
 
     /// What records carried.
@@ -227,6 +237,38 @@ impl Computer {
             || job.step(preimages, instruction).expect("the machine stands at the stride"),
         ))
     }
+}
+
+/// Stops a machine before a preimage call.
+struct Until<'a> {
+    preimages: &'a Preimages,
+    kind: PreimageKind,
+    left: u64,
+}
+
+/// It is there.
+struct Found;
+
+impl Host for Until<'_> {
+    type Error = Found;
+
+    fn preimage(
+        &mut self,
+        kind: PreimageKind,
+        key: B256,
+        offset: u32,
+    ) -> Result<(B256, u64), Found> {
+        if kind == self.kind {
+            self.left = self.left.checked_sub(1).ok_or(Found)?;
+        }
+        let kind = match kind {
+            PreimageKind::Keccak => Kind::Keccak,
+            PreimageKind::Blob => Kind::Blob,
+        };
+        Ok(self.preimages.word(kind, key, offset).expect("all preimages of the step are there"))
+    }
+
+    fn write(&mut self, _: u64, _: &[u8]) {}
 }
 
 /// What was computed before, or is now.

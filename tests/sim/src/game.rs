@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use alloy_primitives::{Address, B256, U256};
+use alloy_primitives::{Address, B256, TxKind, U256};
 use alloy_sol_types::SolCall;
 
 use annex_l1::contracts::Tournament::{proveCall, withdrawCall};
@@ -133,6 +133,8 @@ pub struct Report {
     pub most: [u64; 3],
     /// Instructions executed in Solidity.
     pub proofs: u64,
+    /// Parts of preimages that the oracle was told.
+    pub loads: u64,
     /// Last leaves of what survived in the ranges; none where nothing did.
     pub survivors: Vec<Option<B256>>,
     /// What settled.
@@ -153,6 +155,7 @@ pub struct Game {
     pool: Vec<Pending>,
     history: Vec<L1>,
     proofs: u64,
+    loads: u64,
     purse: Vec<(Address, U256)>,
 }
 
@@ -174,6 +177,7 @@ impl Game {
             pool: Vec::new(),
             history: Vec::new(),
             proofs: 0,
+            loads: 0,
             purse,
         }
     }
@@ -248,13 +252,16 @@ impl Game {
             self.history.push(self.world.l1.clone());
         }
         let calls: Vec<Call> = ready.into_iter().map(|it| it.call).collect();
-        let proofs: Vec<bool> =
-            calls.iter().map(|it| it.input.starts_with(&proveCall::SELECTOR)).collect();
+        let oracle = TxKind::Call(self.world.at.oracle);
+        let kinds =
+            calls.iter().map(|it| (it.input.starts_with(&proveCall::SELECTOR), it.to == oracle));
+        let kinds: Vec<_> = kinds.collect();
         let outcomes = self.world.l1.mine(after, calls);
-        let proved = outcomes.iter().zip(proofs).filter(|(outcome, proof)| {
-            *proof && outcome.as_ref().is_some_and(|outcome| outcome.success())
-        });
-        self.proofs += proved.count() as u64;
+        for (outcome, (proves, loads)) in outcomes.into_iter().zip(kinds) {
+            let success = outcome.is_some_and(|outcome| outcome.success());
+            self.proofs += u64::from(proves && success);
+            self.loads += u64::from(loads && success);
+        }
         if let Some((at, depth)) = self.reorg
             && self.history.len() as u64 == at
         {
@@ -356,6 +363,7 @@ impl Game {
             commitments,
             most,
             proofs: self.proofs,
+            loads: self.loads,
             survivors,
             leaf: view.settled.leaf,
             faulted: view.faulted,

@@ -4,7 +4,9 @@ use std::collections::BTreeSet;
 
 use alloy_primitives::{Address, Bytes, U256};
 use annex_claim::Kind;
-use annex_l1::contracts::PreimageOracle::{loadKeccakPartCall, readCall};
+use annex_l1::contracts::PreimageOracle::{
+    loadBlobElementCall, loadKeccakPartCall, pointOfCall, readCall,
+};
 use annex_l1::contracts::{Claims, Inbox, Tournament};
 use annex_settle::{Action, Book, Commitment, Match, Output, Preimage, RangeView, Settled, View};
 
@@ -130,11 +132,7 @@ impl World {
                 };
                 Call::new(from, tournament, &call)
             }
-            Action::Load(preimage) => {
-                let data = computer.preimage(preimage.key);
-                let offset = U256::from(preimage.offset);
-                Call::new(from, self.at.oracle, &loadKeccakPartCall { offset, data })
-            }
+            Action::Load(preimage) => self.load(from, preimage, computer),
             Action::Prove { match_id, proof } => {
                 let call = Tournament::proveCall { matchId: U256::from(match_id), proof };
                 Call::new(from, tournament, &call)
@@ -151,6 +149,32 @@ impl World {
             }
             Action::Withdraw => Call::new(from, tournament, &Tournament::withdrawCall {}),
         }
+    }
+}
+
+impl World {
+    /// What tells the oracle what a proof reads.
+    fn load(&self, from: Address, preimage: Preimage, computer: &Computer) -> Call {
+        let Preimage { kind, key, offset } = preimage;
+        if kind == Kind::Keccak {
+            let (offset, data) = (U256::from(offset), computer.preimage(key));
+            return Call::new(from, self.at.oracle, &loadKeccakPartCall { offset, data });
+        }
+        let index = U256::from(offset / 32);
+        let point = self.l1.view(self.at.oracle, &pointOfCall { index });
+        let kzg = c_kzg::ethereum_kzg_settings(0);
+        let blob = c_kzg::Blob::new(self.blobs[&key].0);
+        let point = c_kzg::Bytes32::new(point.to_be_bytes());
+        let (proof, element) = kzg.compute_kzg_proof(&blob, &point).expect("a point of the field");
+        let commitment = kzg.blob_to_kzg_commitment(&blob).expect("a blob that was posted");
+        let call = loadBlobElementCall {
+            versionedHash: key,
+            index,
+            element: element.as_slice().try_into().expect("32 bytes"),
+            commitment: Bytes::copy_from_slice(commitment.as_slice()),
+            proof: Bytes::copy_from_slice(proof.to_bytes().as_slice()),
+        };
+        Call::new(from, self.at.oracle, &call)
     }
 }
 

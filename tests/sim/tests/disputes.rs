@@ -8,6 +8,7 @@ use std::sync::Arc;
 
 use alloy_primitives::U256;
 use annex_l1::contracts::Claims;
+use annex_riscv::PreimageKind;
 use annex_settle::{Action, Book, Conduct, Lookup, Need, RangeView};
 use annex_sim::bound;
 use annex_sim::chain::{Lie, What};
@@ -84,6 +85,33 @@ fn false_at_the_last_instruction() {
 fn false_between_two_strides() {
     duel("last of a stride", is_block, Lie::State, Twist::at(5, 2, (1 << 20) - 1));
     duel("first of a stride", is_block, Lie::State, Twist::at(6, 3, 0));
+}
+
+/// The oracle has to be told what the instruction reads, before it is proved.
+#[test]
+fn false_at_an_instruction_that_reads_a_preimage() {
+    for (kind, skip) in [
+        (PreimageKind::Keccak, 0),
+        (PreimageKind::Keccak, 40),
+        (PreimageKind::Blob, 0),
+        (PreimageKind::Blob, 1),
+    ] {
+        let mut world = World::new(&GUEST, Settings::default());
+        world.deposit(1, ETHER);
+        world.batch(1, Vec::new());
+        let payment = transaction(1, world.nonce(1), address(2), 1, Default::default());
+        let data = world.payload(vec![world.block(0, vec![payment])]);
+        world.post_blobs(world.consumed(), &data);
+        let mut table = Table::of(world, GUEST.clone(), None);
+        table.honest();
+        let step = table.step(0, |what| matches!(what, What::Block { transactions: 1, .. }));
+        let instruction = table.truth.reading(step, kind, skip);
+        let own = table.lying(step, Lie::DataPrice);
+        let twist = Twist::at(1, instruction >> 20, instruction & ((1 << 20) - 1));
+        table.liar(own, twist, Conduct::AtOnce);
+        let report = settle(&format!("{kind:?} preimage {skip}"), 1, table, |_| {});
+        assert_eq!((report.proofs, report.loads), (1, 1));
+    }
 }
 
 #[test]
@@ -257,23 +285,27 @@ fn twenty_stalling_liars() {
 #[test]
 fn idle_joiners_of_children_delay_by_rounds() {
     let mut last = 0;
-    for sybils in [0, 2, 6] {
+    for (runs, strides) in [(0, 0), (2, 0), (6, 0), (6, 6)] {
         let mut table = table();
         let params = table.world.params;
         let step = table.step(0, is_block);
-        let (one, two) = (table.lying(step, Lie::ForcedMint), table.lying(step, Lie::Origin));
-        table.liar(one.clone(), Twist::at(1, 1, 3), Conduct::AtOnce);
-        table.liar(two.clone(), Twist::at(2, 1, 3), Conduct::AtOnce);
+        let liars = [table.lying(step, Lie::ForcedMint), table.lying(step, Lie::Origin)];
+        for (own, seed) in liars.iter().zip([1, 2]) {
+            table.liar(own.clone(), Twist::at(seed, 1, 3), Conduct::AtOnce);
+        }
         table.honest();
-        for number in 0..sybils {
-            let own = [&one, &two][number % 2].clone();
-            let party = table.liar(own, Twist::at(10 + number as u64, 0, 3), Conduct::AtOnce);
+        let other_runs = (0..runs).map(|number| (number, Twist::at(10 + number as u64, 0, 3)));
+        // The run of the liar itself, with another instruction.
+        let other_strides = (0..strides)
+            .map(|number| (number, Twist::at(1 + number as u64 % 2, 1, 4 + number as u64)));
+        for (number, twist) in other_runs.chain(other_strides) {
+            let party = table.liar(liars[number % 2].clone(), twist, Conduct::AtOnce);
             party.player.claims = false;
             party.idles = true;
         }
-        let report = settle(&format!("{sybils} idle joiners of children"), 1, table, |_| {});
-        let windows = report.delay as f64 / params.challenge_window as f64;
-        println!("{sybils} idle joiners of children: {windows:.2} windows");
+        let name = format!("{runs} idle joiners of level 1, {strides} of level 2");
+        let report = settle(&name, 1, table, |_| {});
+        println!("{name}: {:.2} windows", report.delay as f64 / params.challenge_window as f64);
         assert!(report.delay > last, "more rounds take longer");
         last = report.delay;
     }
