@@ -212,6 +212,8 @@ pub struct NodeOptions {
     pub post_when_silent: Option<u32>,
     pub leader: Option<LeaderOptions>,
     pub keep_witnesses: bool,
+    /// Development account that buys withdrawals, and further options for that.
+    pub buy_exits: Option<(u32, &'static [&'static str])>,
     /// Options that take a key, and whose: development accounts.
     pub keys: Vec<(&'static str, u32)>,
 }
@@ -256,11 +258,14 @@ impl Node {
         if let Some(account) = options.post_when_silent {
             command.args(["--post-when-silent", &Wallet::dev(0, account).key()]);
         }
+        if let Some((account, arguments)) = options.buy_exits {
+            command.args(["--buy-exits", &Wallet::dev(0, account).key()]).args(arguments);
+        }
         if options.keep_witnesses {
             command.arg("--keep-witnesses");
         }
         for (option, account) in &options.keys {
-            command.args([option, &Wallet::dev(0, *account).key()]);
+            command.arg(option).arg(Wallet::dev(0, *account).key());
         }
         command.args(options.leader.iter().flat_map(LeaderOptions::arguments));
         let process = Process::spawn(command, &folder.path().join(format!("{name}.log")));
