@@ -107,18 +107,7 @@ impl Node {
         check_settlement(&client, &config.deployment, &boot, &first).await?;
         let sequencing = sequencing(&config, &client).await?;
         let leads = sequencing.is_some();
-        let engine = Engine::start(
-            EngineConfig {
-                chain: chain.clone(),
-                block_interval: config.block_interval,
-                durability: config.durability,
-                log_dir: config.data_dir.join("promises"),
-                max_backlog: max_backlog(&config),
-                posted: progress::derived(&store.snapshot()?)?.safe,
-            },
-            store.clone(),
-            sequencing,
-        )?;
+        let engine = start_engine(&config, &chain, &store, sequencing)?;
         let progress = Arc::new(Progress::default());
         let follow = follow_task(&config, &chain, &client, &store, &engine, &progress)?;
         let feed = Arc::new(FeedState::default());
@@ -148,11 +137,8 @@ impl Node {
         let server = annex_rpc::serve(limits, l2.clone(), methods, routes).await?;
 
         let (fail, failed) = watch::channel(None);
-        let mut tasks = vec![spawn(&fail, follow.run())];
-        tasks.push(spawn(
-            &fail,
-            post::watch_finality(client.clone(), store.clone(), progress.clone()),
-        ));
+        let finality = post::watch_finality(client.clone(), store.clone(), progress.clone());
+        let mut tasks = vec![spawn(&fail, follow.run()), spawn(&fail, finality)];
         if let Some(task) = post_task(&config, &chain, &client, &store, &engine, &progress, leads) {
             tasks.push(spawn(&fail, task.run()));
         }
@@ -224,6 +210,23 @@ impl Node {
     }
 }
 
+fn start_engine(
+    config: &NodeConfig,
+    chain: &ChainConfig,
+    store: &Store,
+    sequencing: Option<Sequencing>,
+) -> Result<Engine, NodeError> {
+    let engine = EngineConfig {
+        chain: chain.clone(),
+        block_interval: config.block_interval,
+        durability: config.durability,
+        log_dir: config.data_dir.join("promises"),
+        max_backlog: max_backlog(config),
+        posted: progress::derived(&store.snapshot()?)?.safe,
+    };
+    Ok(Engine::start(engine, store.clone(), sequencing)?)
+}
+
 /// Bytes that L1 carries in half of `forced_delay`, one full batch a block: more unposted data could keep a forced item
 /// waiting for longer than the Inbox bears.
 fn max_backlog(config: &NodeConfig) -> usize {
@@ -253,6 +256,10 @@ fn open_store(config: &NodeConfig, chain: &ChainConfig) -> Result<Store, NodeErr
     let NodeConfig { durability, history, .. } = *config;
     let options = Options { cache: 256 << 20, history, durability };
     let store = Store::open(&config.data_dir.join("l2"), options)?;
+    if !config.parties.is_empty() {
+        // Whatever is not settled may have to be proved; what is will be said when L1 was read.
+        store.keep_states_from(0);
+    }
     match store.snapshot()?.hash(0)? {
         Some(found) if found != genesis.hash => return Err(NodeError::OtherChain { found }),
         Some(_) => {}
@@ -383,10 +390,6 @@ fn settle_task(
     board: Arc<Board>,
     program: Program,
 ) -> SettleTask {
-    if !config.parties.is_empty() {
-        // Whatever is not settled may have to be proved.
-        store.keep_states_from(0);
-    }
     SettleTask::new(SettleConfig {
         client: client.clone(),
         deployment: config.deployment.clone(),

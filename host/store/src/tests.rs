@@ -424,6 +424,27 @@ fn other_formats_and_other_files_are_refused() {
 }
 
 #[test]
+fn states_from_a_floor_on_stay_beyond_the_window() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = Store::open(dir.path(), options(2)).unwrap();
+    let mut model = Model::default();
+    let mut add = |n: u64| {
+        commit(&store, &model.apply(&(BTreeMap::from([(1, Some(n + 1))]), BTreeMap::new())));
+        store.snapshot().unwrap().oldest_state()
+    };
+    store.keep_states_from(0);
+    (0..30).for_each(|n| assert_eq!(add(n), 0));
+    store.keep_states_from(7);
+    assert_eq!(add(30), 7);
+    assert_eq!(add(31), 7);
+    store.keep_states_from(u64::MAX);
+    assert_eq!(add(32), 23);
+    assert_eq!(add(33), 31);
+    let state = store.snapshot().unwrap().at(31).unwrap();
+    assert_eq!(state.account(address(1)).unwrap(), Some(info(32)));
+}
+
+#[test]
 fn a_shortened_window_is_pruned_step_by_step() {
     let dir = tempfile::tempdir().unwrap();
     let store = Store::open(dir.path(), options(ALL)).unwrap();
