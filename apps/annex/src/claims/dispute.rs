@@ -5,9 +5,9 @@ use crate::ui::{self, Paint, paint};
 use alloy_primitives::{Address, B256, U256};
 use annex_l1::Deployment;
 use annex_l1::settlement::{
-    ClaimsEvents, Event, Logged, MatchView, TournamentEvents, TournamentState,
+    ClaimsEvents, Event, Logged, MatchView, Settlement, TournamentEvents, TournamentState,
 };
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 /// `MatchView.phase` (contracts/src/l1/Tournament.sol).
 const CHILD: u8 = 1;
@@ -34,7 +34,10 @@ pub struct Story {
     /// Where a match was sealed.
     sealed: BTreeMap<U256, u64>,
     players: BTreeMap<(U256, B256), Address>,
-    verdicts: BTreeMap<(U256, B256), Verdict>,
+    /// Accounts that claimed what this node knows to be false.
+    liars: BTreeSet<Address>,
+    /// Wei of gas that a match paid back, by account.
+    refunds: BTreeMap<U256, BTreeMap<Address, U256>>,
     matches: BTreeMap<U256, (B256, B256)>,
 }
 
@@ -50,7 +53,8 @@ impl Story {
             parents: BTreeMap::new(),
             sealed: BTreeMap::new(),
             players: BTreeMap::new(),
-            verdicts: BTreeMap::new(),
+            liars: BTreeSet::new(),
+            refunds: BTreeMap::new(),
             matches: BTreeMap::new(),
         }
     }
@@ -82,10 +86,15 @@ impl Story {
     }
 
     /// The lines that an event is told in.
-    pub fn tell(&mut self, logged: &Logged, verdict: Option<Verdict>) -> Vec<String> {
+    pub fn tell(
+        &mut self,
+        logged: &Logged,
+        verdict: Option<Verdict>,
+        state: &Settlement,
+    ) -> Vec<String> {
         let (tournament, lines) = match &logged.event {
             Event::Claims(event) => self.of_claims(event, verdict),
-            Event::Tournament(event) => self.of_tournament(event, logged.tx),
+            Event::Tournament(event) => self.of_tournament(event, logged.tx, state),
         };
         if tournament < self.oldest {
             return Vec::new();
@@ -104,7 +113,9 @@ impl Story {
                 let (id, root) = (claimed.range, claimed.commitment);
                 self.players.insert((id, root), claimed.claimer);
                 let verdict = verdict.unwrap_or(Verdict::Unknown);
-                self.verdicts.insert((id, root), verdict);
+                if verdict == Verdict::False {
+                    self.liars.insert(claimed.claimer);
+                }
                 let what = match claimed.outputRoot.is_zero() {
                     true => "FAULT".to_owned(),
                     false => format!(
@@ -135,7 +146,12 @@ impl Story {
         }
     }
 
-    fn of_tournament(&mut self, event: &TournamentEvents, tx: B256) -> (U256, Vec<String>) {
+    fn of_tournament(
+        &mut self,
+        event: &TournamentEvents,
+        tx: B256,
+        state: &Settlement,
+    ) -> (U256, Vec<String>) {
         match event {
             TournamentEvents::Opened(opened) => {
                 self.levels.insert(opened.id, opened.level);
@@ -178,20 +194,51 @@ impl Story {
             }
             TournamentEvents::Sealed(sealed) => {
                 self.sealed.insert(sealed.matchId, sealed.index);
-                (tournament_of(sealed.matchId), self.of_seal(sealed.matchId, sealed.index))
+                (tournament_of(sealed.matchId), self.of_seal(sealed.matchId, sealed.index, state))
             }
             TournamentEvents::Resolved(resolved) => (
                 tournament_of(resolved.matchId),
                 self.of_end(resolved.matchId, resolved.survivor, tx),
             ),
-            TournamentEvents::Closed(_)
-            | TournamentEvents::Refunded(_)
-            | TournamentEvents::Withdrawn(_) => of_money(event),
+            TournamentEvents::Refunded(refunded) => {
+                let refunds = self.refunds.entry(refunded.matchId).or_default();
+                *refunds.entry(refunded.who).or_default() += refunded.amount;
+                // Told when the match ends.
+                (tournament_of(refunded.matchId), Vec::new())
+            }
+            TournamentEvents::Closed(_) | TournamentEvents::Withdrawn(_) => self.of_money(event),
+        }
+    }
+
+    /// Who is paid what.
+    fn of_money(&self, event: &TournamentEvents) -> (U256, Vec<String>) {
+        match event {
+            TournamentEvents::Closed(closed) => {
+                let line = format!(
+                    "  tournament {} closed: {} ether to {}",
+                    closed.id,
+                    ui::ether(closed.amount),
+                    match closed.claimer.is_zero() {
+                        true => "the tournament above".to_owned(),
+                        false => self.named(closed.claimer),
+                    }
+                );
+                (closed.id, vec![line])
+            }
+            TournamentEvents::Withdrawn(withdrawn) => {
+                let line = format!(
+                    "{} takes out {} ether",
+                    self.named(withdrawn.who),
+                    ui::ether(withdrawn.amount)
+                );
+                (U256::MAX, vec![line])
+            }
+            _ => (U256::MAX, Vec::new()),
         }
     }
 
     /// They agree up to one step, and go on below it.
-    fn of_seal(&self, id: U256, index: u64) -> Vec<String> {
+    fn of_seal(&self, id: U256, index: u64, state: &Settlement) -> Vec<String> {
         let tournament = tournament_of(id);
         let at = self.place(tournament, index);
         let name = match_name(id);
@@ -211,7 +258,20 @@ impl Story {
                 grouped(at)
             ),
         };
-        vec![paint(Paint::Bold, text)]
+        let mut lines = vec![paint(Paint::Bold, text)];
+        let matches = state.tournaments.get(&tournament).map_or(&[][..], |t| &t.matches);
+        if let Some(sealed) = matches.iter().find(|m| m.id == id) {
+            let says = |root, state| {
+                format!("{} says {}", self.player(tournament, root), ui::short(state))
+            };
+            lines.push(format!(
+                "  from {} on: {}, {}",
+                ui::short(sealed.agreed),
+                says(sealed.one, sealed.states[0]),
+                says(sealed.two, sealed.states[1])
+            ));
+        }
+        lines
     }
 
     fn of_end(&self, id: U256, survivor: B256, tx: B256) -> Vec<String> {
@@ -279,49 +339,17 @@ impl Story {
         (stride.copied().unwrap_or_default() << STRIDE) + index
     }
 
-    /// An account, and what its commitment says.
+    /// Who joined with a commitment.
     fn player(&self, tournament: U256, root: B256) -> String {
-        let account = self.players.get(&(tournament, root)).copied().unwrap_or_default();
-        let name = ui::short_address(account);
-        match self.verdicts.get(&(tournament, root)) {
-            Some(Verdict::False) => paint(Paint::Red, format!("liar {name}")),
-            _ => name,
-        }
+        self.named(self.players.get(&(tournament, root)).copied().unwrap_or_default())
     }
-}
 
-/// Who is paid what.
-fn of_money(event: &TournamentEvents) -> (U256, Vec<String>) {
-    match event {
-        TournamentEvents::Closed(closed) => {
-            let line = format!(
-                "  tournament {} closed: {} ether to {}",
-                closed.id,
-                ui::ether(closed.amount),
-                match closed.claimer.is_zero() {
-                    true => "the tournament above".to_owned(),
-                    false => ui::short_address(closed.claimer),
-                }
-            );
-            (closed.id, vec![line])
+    fn named(&self, account: Address) -> String {
+        let name = ui::short_address(account);
+        match self.liars.contains(&account) {
+            true => paint(Paint::Red, format!("liar {name}")),
+            false => name,
         }
-        TournamentEvents::Refunded(refunded) => {
-            let line = format!(
-                "  {} is refunded {} ether of gas",
-                ui::short_address(refunded.who),
-                ui::ether(refunded.amount)
-            );
-            (tournament_of(refunded.matchId), vec![paint(Paint::Dim, line)])
-        }
-        TournamentEvents::Withdrawn(withdrawn) => {
-            let line = format!(
-                "{} takes out {} ether",
-                ui::short_address(withdrawn.who),
-                ui::ether(withdrawn.amount)
-            );
-            (U256::MAX, vec![line])
-        }
-        _ => (U256::MAX, Vec::new()),
     }
 }
 
@@ -354,7 +382,7 @@ pub fn grouped(number: u64) -> String {
     let digits = number.to_string();
     let mut text = String::with_capacity(digits.len() + digits.len() / 3);
     for (at, digit) in digits.chars().enumerate() {
-        if at > 0 && (digits.len() - at) % 3 == 0 {
+        if at > 0 && (digits.len() - at).is_multiple_of(3) {
             text.push(',');
         }
         text.push(digit);

@@ -45,7 +45,7 @@ pub async fn run(args: WatchArgs) -> Result<(), ClaimsError> {
                 Some((block, output)) => Some(chain.verdict(block, output).await),
                 None => None,
             };
-            for line in story.tell(&logged, verdict) {
+            for line in story.tell(&logged, verdict, &state) {
                 bar.suspend(|| println!("{line}"));
             }
         }
