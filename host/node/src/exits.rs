@@ -115,8 +115,6 @@ impl Buyer {
         l2: Arc<L2>,
         poll_interval: Duration,
     ) -> Self {
-        // What is bought is proved in the state that settles.
-        l2.store.keep_states_from(0);
         let (seen, directory) = Default::default();
         Self { terms, client, deployment, l2, poll_interval, seen, directory }
     }
@@ -173,6 +171,7 @@ impl Task {
         }
         self.market.read(&buyer.client, head.number).await?;
         let look = Arc::new(buyer.look().await?);
+        // What is bought is proved in the state that settles.
         buyer.l2.store.keep_states_from(look.settled);
         let market = buyer.deployment.contracts.exit_market;
         buyer.directory().update(&buyer.l2, market, look.settled)?;

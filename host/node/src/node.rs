@@ -256,7 +256,7 @@ fn open_store(config: &NodeConfig, chain: &ChainConfig) -> Result<Store, NodeErr
     let NodeConfig { durability, history, .. } = *config;
     let options = Options { cache: 256 << 20, history, durability };
     let store = Store::open(&config.data_dir.join("l2"), options)?;
-    if !config.parties.is_empty() {
+    if !config.parties.is_empty() || config.exits.is_some() {
         // Whatever is not settled may have to be proved; what is will be said when L1 was read.
         store.keep_states_from(0);
     }
