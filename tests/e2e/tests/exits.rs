@@ -221,6 +221,9 @@ fn bought_at_its_quote_and_paid_after_settlement() {
     eventually("the winner knows what it holds", seconds(30), || {
         (held(&nodes[won]) == [withdrawal]).then_some(())
     });
+    // The wallet has asked for a quote of its own.
+    let paid = quantity(&nodes[won].rpc.get_result("annex_exits", json!([]))["spent"]);
+    assert!(paid >= price && paid < value, "{paid} for a quote of {price}");
     refused(&nodes[won], withdrawal, "bought");
     assert_eq!(held(&nodes[1 - won]), [] as [B256; 0]);
     assert_eq!(nodes[won].metric("annex_exits_bought_total"), 1);
@@ -235,10 +238,10 @@ fn bought_at_its_quote_and_paid_after_settlement() {
         (held(&nodes[won]) == [withdrawal]).then_some(())
     });
     eventually("its ether has come back", seconds(240), || {
-        (balance(&dev.l1, account) > before[won] + value - price - finney(5)).then_some(())
+        (balance(&dev.l1, account) > before[won] + value - paid - finney(5)).then_some(())
     });
-    let gained = balance(&dev.l1, account) + price - before[won];
-    println!("{gained} wei came back for {price}");
+    let gained = balance(&dev.l1, account) + paid - before[won];
+    println!("{gained} wei came back for {paid}");
     assert!(gained <= value && balance(&dev.l1, account) > before[won], "more than was paid");
     eventually("nothing is held", seconds(30), || held(&nodes[won]).is_empty().then_some(()));
     refused(&nodes[won], withdrawal, "finalized");
