@@ -103,12 +103,11 @@ impl Computer {
         (leaf, cursor)
     }
 
-    /// Number of the instructions before one that reads a preimage of this kind: the first one of a step, or a later one.
-    pub fn reading(&self, step: usize, kind: PreimageKind, skip: u64) -> u64 {
+    /// Number of the instructions before the first one of a step that reads such a preimage, by kind and key.
+    pub fn reading(&self, step: usize, is_it: &mut dyn FnMut(PreimageKind, B256) -> bool) -> u64 {
         let (input, preimages) = self.moves[step].input.as_ref().expect("a step of the chain");
         let mut machine = Machine::boot(&self.program, *input);
-        let mut host = Until { preimages, kind, left: skip };
-        let stopped = machine.run(&mut host, u64::MAX);
+        let stopped = machine.run(&mut Until { preimages, is_it }, u64::MAX);
         assert!(stopped.is_err(), "there is no such instruction");
         machine.steps()
     }
@@ -242,8 +241,7 @@ impl Computer {
 /// Stops a machine before a preimage call.
 struct Until<'a> {
     preimages: &'a Preimages,
-    kind: PreimageKind,
-    left: u64,
+    is_it: &'a mut dyn FnMut(PreimageKind, B256) -> bool,
 }
 
 /// It is there.
@@ -258,8 +256,8 @@ impl Host for Until<'_> {
         key: B256,
         offset: u32,
     ) -> Result<(B256, u64), Found> {
-        if kind == self.kind {
-            self.left = self.left.checked_sub(1).ok_or(Found)?;
+        if (self.is_it)(kind, key) {
+            return Err(Found);
         }
         let kind = match kind {
             PreimageKind::Keccak => Kind::Keccak,

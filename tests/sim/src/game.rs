@@ -19,8 +19,6 @@ use crate::world::World;
 
 /// Wei that a party begins with.
 const PURSE: u128 = 100 * ETHER;
-/// Seconds of a block in which nothing happens.
-const IDLE: u64 = 30;
 
 /// What a party computes with.
 pub enum Mind {
@@ -247,7 +245,8 @@ impl Game {
             ready.shuffle(&mut self.rng);
         }
         let idle = ready.is_empty() && self.pool.is_empty();
-        let after = if idle { IDLE } else { BLOCK_TIME };
+        // Nobody misses anything in half of a grace.
+        let after = if idle { self.world.params.move_grace / 2 } else { BLOCK_TIME };
         if self.reorg.is_some() {
             self.history.push(self.world.l1.clone());
         }

@@ -103,12 +103,18 @@ impl World {
         let bond = U256::from(self.params.bond);
         match action.clone() {
             Action::Open => Call::new(from, claims, &Claims::openCall {}),
-            Action::Claim { range, path, output } => {
-                let (id, output) = (U256::from(range), opened(output));
-                Call::new(from, claims, &Claims::joinCall { id, path, output }).with_value(bond)
+            Action::Claim { range, start, end_accumulator, path, output } => {
+                let call = Claims::joinCall {
+                    id: U256::from(range),
+                    start,
+                    endAccumulator: end_accumulator,
+                    path,
+                    output: opened(output),
+                };
+                Call::new(from, claims, &call).with_value(bond)
             }
-            Action::Join { tournament: id, last, path, state } => {
-                let call = Tournament::joinCall { id: U256::from(id), last, path, state };
+            Action::Join { tournament: id, start, last, path, state } => {
+                let call = Tournament::joinCall { id: U256::from(id), start, last, path, state };
                 Call::new(from, tournament, &call).with_value(bond)
             }
             Action::Advance { match_id, left, right, new_left, new_right } => {

@@ -153,10 +153,15 @@ impl World {
         world
     }
 
-    /// The same L1 with another follower of its log, who has seen as much.
-    pub fn with_truth(&self, truth: Chain) -> Self {
+    /// The same world, to go on otherwise.
+    pub fn branch(&self) -> Self {
         let Self { l1, at, params, blobs, synced, .. } = self;
-        let (l1, blobs) = (l1.clone(), blobs.clone());
+        let mut truth = Chain::new(self.truth.config.clone(), None);
+        for (record, blobs) in self.truth.records.iter().zip(&self.truth.blobs) {
+            truth.push(record.clone(), blobs.clone());
+        }
+        let (mut l1, blobs) = (l1.clone(), blobs.clone());
+        l1.fork();
         Self { l1, at: *at, params: *params, truth, blobs, synced: *synced }
     }
 

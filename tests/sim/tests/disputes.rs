@@ -6,7 +6,7 @@ mod common;
 
 use std::sync::Arc;
 
-use alloy_primitives::U256;
+use alloy_primitives::{Address, U256};
 use annex_l1::contracts::Claims;
 use annex_riscv::PreimageKind;
 use annex_settle::{Action, Book, Conduct, Lookup, Need, RangeView};
@@ -90,7 +90,7 @@ fn false_between_two_strides() {
 /// The oracle has to be told what the instruction reads, before it is proved.
 #[test]
 fn false_at_an_instruction_that_reads_a_preimage() {
-    for (kind, skip) in [
+    for (wanted, skip) in [
         (PreimageKind::Keccak, 0),
         (PreimageKind::Keccak, 40),
         (PreimageKind::Blob, 0),
@@ -105,11 +105,15 @@ fn false_at_an_instruction_that_reads_a_preimage() {
         let mut table = Table::of(world, GUEST.clone(), None);
         table.honest();
         let step = table.step(0, |what| matches!(what, What::Block { transactions: 1, .. }));
-        let instruction = table.truth.reading(step, kind, skip);
+        let mut seen = 0;
+        let instruction = table.truth.reading(step, &mut |kind, _| {
+            seen += u64::from(kind == wanted);
+            seen > skip
+        });
         let own = table.lying(step, Lie::DataPrice);
         let twist = Twist::at(1, instruction >> 20, instruction & ((1 << 20) - 1));
         table.liar(own, twist, Conduct::AtOnce);
-        let report = settle(&format!("{kind:?} preimage {skip}"), 1, table, |_| {});
+        let report = settle(&format!("{wanted:?} preimage {skip}"), 1, table, |_| {});
         assert_eq!((report.proofs, report.loads), (1, 1));
     }
 }
@@ -255,6 +259,20 @@ fn clocks_run_to_the_last_moment() {
     assert!(report.delay <= bound::one_liar(&params), "{report:?}");
     // Both the joining and the liar's clock are used up.
     assert!(report.delay > params.challenge_window + params.challenge_window / 2, "{report:?}");
+}
+
+/// The parameters of production, with weeks of simulated time.
+#[test]
+fn production_parameters() {
+    let settings = Settings { claim_interval: 75_600, challenge_window: 604_800, move_grace: 900 };
+    let mut table = Table::new(common::CHAIN, settings);
+    table.honest();
+    let step = table.step(0, is_block);
+    for (seed, conduct) in [(1, Conduct::AtOnce), (2, Conduct::AtLast { seconds: 1_000 })] {
+        let own = table.lying(step + seed, Lie::State);
+        table.liar(own, Twist::at(seed as u64, 1, 3), conduct);
+    }
+    settle("production", 1, table, |_| {});
 }
 
 #[test]
@@ -413,6 +431,40 @@ fn a_true_commitment_that_its_claimer_left() {
     assert_eq!(report.proofs, 1);
 }
 
+/// Claims what a party computed of the oldest open range.
+fn claim(world: &World, computer: &Computer, from: Address) -> Call {
+    let RangeView { id: range, start, end, end_accumulator, .. } = world.view().ranges[0];
+    let mut book = Book::default();
+    computer.answer(Need::Range { start, end }, &mut book);
+    let Lookup::Known(known) = book.range(start, end) else { unreachable!("just put in") };
+    let path = known.tree.path(known.tree.leaves() - 1).unwrap();
+    let output = known.last.clone();
+    let action = Action::Claim { range, start, end_accumulator, path, output };
+    world.call(from, &action, computer)
+}
+
+/// What was sent for one branch of L1 stakes nothing on another, where the same number names a range of other records.
+#[test]
+fn a_claim_is_of_its_branch_alone() {
+    let mut world = table().world;
+    let party = account(1);
+    world.l1.fund(party, U256::from(ETHER));
+    let mut branches = [1, 2].map(|value| {
+        let mut world = world.branch();
+        let nonce = world.nonce(1);
+        world.batch(0, vec![transaction(1, nonce, address(3), value, Default::default())]);
+        let opened = world.l1.transact(Call::new(party, world.at.claims, &Claims::openCall {}));
+        assert!(opened.success());
+        let truth = Table::of(world.branch(), GUEST.clone(), None).truth;
+        (claim(&world, &truth, party), world)
+    });
+    assert!(!branches[1].1.l1.simulate(&branches[0].0).success());
+    assert!(!branches[0].1.l1.simulate(&branches[1].0).success());
+    for (claim, world) in &mut branches {
+        assert!(world.l1.transact(claim.clone()).success());
+    }
+}
+
 /// Ranges overlap: the same lie is told in two, and both are played at once.
 #[test]
 fn two_ranges_at_once() {
@@ -437,12 +489,13 @@ fn two_ranges_at_once() {
     let mut game = table.game(1);
     // Players claim the newest range of their own accord. The liar does the first one, too.
     let view = game.world.view();
-    let RangeView { id: range, start, end, .. } = view.ranges[0];
+    let RangeView { id: range, start, end, end_accumulator, .. } = view.ranges[0];
     let mut book = Book::default();
     own.answer(Need::Range { start, end }, &mut book);
     let Lookup::Known(lie) = book.range(start, end) else { unreachable!("just put in") };
     let path = lie.tree.path(lie.tree.leaves() - 1).unwrap();
-    let claim = Action::Claim { range, path, output: lie.last.clone() };
+    let output = lie.last.clone();
+    let claim = Action::Claim { range, start, end_accumulator, path, output };
     let claim = game.world.call(liar, &claim, &own);
     assert!(game.world.l1.transact(claim).success());
     let bound = bound::settlement(&game.world.params, [2, 2, 2]);

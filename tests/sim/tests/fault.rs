@@ -91,7 +91,7 @@ fn a_program_that_fails_faults_the_chain() {
     world.l1.mine(wait, Vec::new());
 
     for twist in [Twist::at(1, 1, 30), Twist::at(2, u64::MAX, u64::MAX)] {
-        let mut table = Table::of(rebuilt(&world), program.clone(), Some(settled));
+        let mut table = Table::of(world.branch(), program.clone(), Some(settled));
         table.honest();
         let own = table.faulting(None);
         table.liar(own, twist, Conduct::AtOnce);
@@ -112,15 +112,6 @@ fn a_program_that_fails_faults_the_chain() {
         deposits_have_stopped(&game);
         withdrawals_go_on(&mut game, prover);
     }
-}
-
-/// The same world, to play in.
-fn rebuilt(world: &World) -> World {
-    let mut truth = annex_sim::chain::Chain::new(world.truth.config.clone(), None);
-    for (record, blobs) in world.truth.records.iter().zip(&world.truth.blobs) {
-        truth.push(record.clone(), blobs.clone());
-    }
-    world.with_truth(truth)
 }
 
 fn deposits_have_stopped(game: &Game) {

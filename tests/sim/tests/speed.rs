@@ -7,6 +7,7 @@ use std::path::Path;
 use std::time::{Duration, Instant};
 
 use alloy_primitives::{Address, Bytes, keccak256};
+use annex_claim::MAX_PREIMAGE;
 use annex_settle::Conduct;
 use annex_sim::bound;
 use annex_sim::chain::{Lie, What};
@@ -78,10 +79,29 @@ fn what_a_dispute_costs_the_honest_party() {
             }
         }
     }
-    let worst = worst.unwrap();
+    let worst = [worst.unwrap(), longest_preimage()].into_iter().max_by_key(|it| it.gas).unwrap();
     let params = table().world.params;
     print("worst", &worst, bound::one_liar(&params));
     compare(&worst);
+}
+
+/// The same about an instruction that reads the longest preimage there is, which the oracle has to be told as a whole.
+fn longest_preimage() -> Report {
+    let mut world = World::new(&GUEST, Settings::default());
+    let data: Vec<u8> =
+        (0..MAX_PREIMAGE as u64 / 32).flat_map(|it| keccak256(it.to_be_bytes()).0).collect();
+    let key = keccak256(&data);
+    world.post(0, data);
+    let mut table = Table::of(world, GUEST.clone(), None);
+    let step = table.step(0, |what| what == What::Exhausted { skipped: true });
+    let instruction = table.truth.reading(step, &mut |_, it| it == key);
+    let own = table.lying(step, Lie::State);
+    let twist = Twist::at(1, instruction >> 20, instruction & ((1 << 20) - 1));
+    table.liar(own, twist, Conduct::AtOnce);
+    table.honest();
+    let report = settle("64 KiB to load", 1, table, |_| {});
+    assert_eq!((report.proofs, report.loads), (1, 1));
+    report
 }
 
 /// The committed figures; `ANNEX_BLESS=1` replaces them.
