@@ -257,27 +257,33 @@ contract ClaimsTest is WithdrawalBase {
     function test_joinRefused() public {
         uint256 id = openRange();
         Claims.Output memory o = output(state(new WithdrawalTransaction[](0)));
+        (bytes32 first, bytes32 end) = bounds(id);
         vm.deal(address(this), 10 ether);
         vm.expectRevert(abi.encodeWithSelector(Tournament.NoTournament.selector, id + 1));
-        claims.join{value: BOND}(id + 1, path("a"), o);
+        claims.join{value: BOND}(id + 1, first, end, path("a"), o);
         vm.expectRevert(abi.encodeWithSelector(Tournament.WrongBond.selector, BOND - 1));
-        claims.join{value: BOND - 1}(id, path("a"), o);
+        claims.join{value: BOND - 1}(id, first, end, path("a"), o);
         vm.expectRevert(Tournament.BadPath.selector);
-        claims.join{value: BOND}(id, new bytes32[](25), o);
-        claims.join{value: BOND}(id, path("a"), o);
+        claims.join{value: BOND}(id, first, end, new bytes32[](25), o);
+        // L1 was reorganised, and the number is another range's.
+        vm.expectRevert(Claims.OtherRange.selector);
+        claims.join{value: BOND}(id, ~first, end, path("a"), o);
+        vm.expectRevert(Claims.OtherRange.selector);
+        claims.join{value: BOND}(id, first, ~end, path("a"), o);
+        claims.join{value: BOND}(id, first, end, path("a"), o);
         bytes32 root = claims.claim(0).commitment;
         vm.expectRevert(abi.encodeWithSelector(Tournament.AlreadyJoined.selector, root));
-        claims.join{value: BOND}(id, path("a"), o);
+        claims.join{value: BOND}(id, first, end, path("a"), o);
         o.record = 1 << 48;
         vm.expectRevert();
-        claims.join{value: BOND}(id, path("b"), o);
+        claims.join{value: BOND}(id, first, end, path("b"), o);
         o.record = 1;
         vm.warp(block.timestamp + CHALLENGE_WINDOW);
         vm.expectRevert(Tournament.JoiningOver.selector);
-        claims.join{value: BOND}(id, path("b"), o);
+        claims.join{value: BOND}(id, first, end, path("b"), o);
         claims.settle(id);
         vm.expectRevert(Tournament.JoiningOver.selector);
-        claims.join{value: BOND}(id, path("b"), o);
+        claims.join{value: BOND}(id, first, end, path("b"), o);
         equal(address(claims).balance, 0, "Claims keeps nothing");
         equal(claims.gameCount(), 1, "gameCount");
     }
@@ -345,8 +351,9 @@ contract ClaimsTest is WithdrawalBase {
         this.outputOf(RLP.encode(fields));
         // And through the door.
         uint256 id = openRange();
+        (bytes32 first, bytes32 end) = bounds(id);
         vm.expectRevert(Header.BadHeader.selector);
-        claims.join{value: BOND}(id, path("a"), Claims.Output(hex"c0", 1, 0, 0, 0));
+        claims.join{value: BOND}(id, first, end, path("a"), Claims.Output(hex"c0", 1, 0, 0, 0));
     }
 
     // Settling

@@ -106,7 +106,7 @@ contract TournamentTest is TournamentBase {
         refuse(reason, ALICE, 0, abi.encodeCall(Tournament.tournament, (7)));
         refuse(reason, ALICE, 0, abi.encodeCall(Tournament.isOver, (7)));
         bytes32[] memory path = new bytes32[](20);
-        refuse(reason, ALICE, STAKE, abi.encodeCall(Tournament.join, (7, 0, path, "")));
+        refuse(reason, ALICE, STAKE, abi.encodeCall(Tournament.join, (7, 0, 0, path, "")));
         bytes4 phase = Tournament.WrongPhase.selector;
         refuse(phase, ALICE, 0, abi.encodeCall(Tournament.advance, (matchId(id, 0), 0, 0, 0, 0)));
         refuse(phase, ALICE, 0, abi.encodeCall(Tournament.seal, (matchId(id, 0), 0, 0, 0, path, "")));
@@ -513,22 +513,35 @@ contract TournamentTest is TournamentBase {
         refuse(notOver, address(this), 0, abi.encodeCall(Tournament.finish, (id, STRANGER)));
     }
 
+    function _startOf(uint256 child) private view returns (bytes32) {
+        return game.tournament(child).start;
+    }
+
+    /// L1 was reorganised, and the number is another child's.
+    function test_joinRefusesOtherStart() public {
+        Dispute memory d = openRuns();
+        (bytes32 last, bytes32[] memory path) = lastPath(plan(d.states[8]), 1);
+        bytes32 other = ~_startOf(d.runs);
+        bytes memory data = abi.encodeCall(Tournament.join, (d.runs, other, last, path, words[last]));
+        refuse(Tournament.OtherStart.selector, ALICE, STAKE, data);
+    }
+
     function test_joinRefuses() public {
         Dispute memory d = openRuns();
         Plan memory p = plan(d.states[8]);
         (bytes32 last, bytes32[] memory path) = lastPath(p, 1);
         refuse(Tournament.WrongBond.selector, ALICE, STAKE - 1, joinData(d.runs, p));
         bytes4 reason = Tournament.BadState.selector;
-        refuse(reason, ALICE, STAKE, abi.encodeCall(Tournament.join, (d.runs, last, path, "")));
-        refuse(reason, ALICE, STAKE, abi.encodeCall(Tournament.join, (d.runs, last, path, words[d.lie])));
+        refuse(reason, ALICE, STAKE, abi.encodeCall(Tournament.join, (d.runs, _startOf(d.runs), last, path, "")));
+        refuse(reason, ALICE, STAKE, abi.encodeCall(Tournament.join, (d.runs, _startOf(d.runs), last, path, words[d.lie])));
         bytes memory longer = bytes.concat(words[last], hex"00");
         bytes32 hash = keccak256(longer);
-        refuse(reason, ALICE, STAKE, abi.encodeCall(Tournament.join, (d.runs, hash, path, longer)));
+        refuse(reason, ALICE, STAKE, abi.encodeCall(Tournament.join, (d.runs, _startOf(d.runs), hash, path, longer)));
         refuse(
             Tournament.BadPath.selector,
             ALICE,
             STAKE,
-            abi.encodeCall(Tournament.join, (d.runs, last, new bytes32[](26), words[last]))
+            abi.encodeCall(Tournament.join, (d.runs, _startOf(d.runs), last, new bytes32[](26), words[last]))
         );
         // Neither fault nor another output is contested here, nor an exit with another code or a run that goes on.
         bytes32 input = inputOf(start);

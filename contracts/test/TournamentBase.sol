@@ -273,9 +273,10 @@ abstract contract TournamentBase is Base {
     }
 
     function joinData(uint256 id, Plan memory p) internal view returns (bytes memory) {
-        uint256 level = game.tournament(id).level;
+        Tournament.TournamentView memory t = game.tournament(id);
+        uint256 level = t.level;
         (bytes32 last, bytes32[] memory path) = lastPath(p, level);
-        return abi.encodeCall(Tournament.join, (id, last, path, level == 1 ? words[last] : bytes("")));
+        return abi.encodeCall(Tournament.join, (id, t.start, last, path, level == 1 ? words[last] : bytes("")));
     }
 
     function join(uint256 id, Plan memory p, address claimer) internal returns (bytes32 root) {

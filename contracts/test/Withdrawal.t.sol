@@ -512,9 +512,10 @@ contract WithdrawalTest is WithdrawalBase {
         uint256 range = claims.open();
         uint256 open = vm.snapshotGasLastCall("Settlement", "open");
         Claims.Output memory o = Claims.Output(head, uint64(inbox.recordCount()), 0, 1, 0);
+        (bytes32 first, bytes32 end) = bounds(range);
         vm.deal(CLAIMER, BOND);
         vm.prank(CLAIMER);
-        uint256 index = claims.join{value: BOND}(range, path("true"), o);
+        uint256 index = claims.join{value: BOND}(range, first, end, path("true"), o);
         uint256 joined = vm.snapshotGasLastCall("Settlement", "join");
         check(open + joined <= 400_000, "claim");
         portal.proveWithdrawalTransaction(w, index, parts, proof);

@@ -101,10 +101,15 @@ abstract contract WithdrawalBase is Base {
         return Claims.Output(s.header, uint64(inbox.recordCount()), 0, uint64(inbox.forcedCount()), 0);
     }
 
+    function bounds(uint256 range) internal view returns (bytes32 first, bytes32 end) {
+        (first,, end,,) = claims.range(range);
+    }
+
     function join(address who, uint256 range, Claims.Output memory o, bytes32 seed) internal returns (uint256) {
         vm.deal(who, who.balance + BOND);
+        (bytes32 first, bytes32 end) = bounds(range);
         vm.prank(who);
-        return claims.join{value: BOND}(range, path(seed), o);
+        return claims.join{value: BOND}(range, first, end, path(seed), o);
     }
 
     function claimState(State memory s) internal returns (uint256 range, uint256 index) {

@@ -143,6 +143,8 @@ contract Claims {
     error TooManyOpen();
     /// Every record is settled or in the newest open range.
     error NothingNew();
+    /// The range has another start or end.
+    error OtherRange();
     error UnknownClaim(uint256 index);
     error UnknownGame(address game);
 
@@ -183,19 +185,23 @@ contract Claims {
     }
 
     /// @notice Joins a range's tournament with a commitment whose last leaf is `output`, for a bond.
+    /// @param start The range's, which with its end accumulator is what the commitment was computed for: another range may
+    ///        have got the number if L1 was reorganised.
     /// @param path Siblings of the last leaf, from its own up.
     /// @return index Number of the claim.
-    function join(uint256 id, bytes32[] calldata path, Output calldata output)
-        external
-        payable
-        returns (uint256 index)
-    {
+    function join(
+        uint256 id,
+        bytes32 start,
+        bytes32 endAccumulator,
+        bytes32[] calldata path,
+        Output calldata output
+    ) external payable returns (uint256 index) {
         Claim.Details memory d;
         // No true leaf's record is higher.
         d.record = SafeCast.toUint48(output.record);
         bytes32 leaf;
         (d.outputRoot, d.l2Block, leaf) = _opened(output);
-        d.commitment = tournament.enter{value: msg.value}(id, msg.sender, leaf, path);
+        d.commitment = _enter(id, start, endAccumulator, leaf, path);
         index = _counters.claims++;
         _entries[id][d.commitment] = Entry(uint32(index + 1), d.l2Block, d.record, uint64(block.timestamp));
         // The nth contract that this one creates: `_game` knows its address.
@@ -383,6 +389,16 @@ contract Claims {
     /// @notice Whether `game` is a claim that has settled or can be settled now.
     function isGameClaimValid(address game) external view returns (bool) {
         return isGameRespected(game) && isSettleable(_details(game).number - 1);
+    }
+
+    function _enter(uint256 id, bytes32 start, bytes32 endAccumulator, bytes32 leaf, bytes32[] calldata path)
+        private
+        returns (bytes32 root)
+    {
+        bytes32 from;
+        uint64 end;
+        (root, from, end) = tournament.enter{value: msg.value}(id, msg.sender, leaf, path);
+        if (from != start || inbox.accumulator(end - 1) != endAccumulator) revert OtherRange();
     }
 
     /// @dev What an output says: its output root and block number (zero for a FAULT), and the leaf that it is.

@@ -93,14 +93,15 @@ contract Tournament {
         uint8 level;
         bool closed;
         uint40 opened;
-        uint72 parentMatch;
+        /// Children: the parent's match. Level 0: the record before which the range ends.
+        uint72 bound;
         /// Place of the commitment without a match, from 1 on.
         uint32 waiting;
         uint32 alive;
         uint32 commitments;
         uint32 matches;
-        uint96 pot;
-        uint64 end;
+        /// Wei in the pot besides the bonds: of children without survivor, less refunds.
+        int128 gains;
         /// Clocks of the sides.
         uint40 clockOne;
         uint40 clockTwo;
@@ -198,6 +199,8 @@ contract Tournament {
     error NoTournament(uint256 id);
     /// The tournament has the other kind of level.
     error WrongLevel();
+    /// The tournament has another start.
+    error OtherStart();
     error WrongBond(uint256 value);
     error AlreadyJoined(bytes32 root);
     /// The tournament, or this side of it, is not joined any more.
@@ -252,7 +255,7 @@ contract Tournament {
         Game storage game = _games[id];
         game.start = start;
         game.opened = uint40(block.timestamp);
-        game.end = end;
+        game.bound = end;
         emit Opened(id, 0, 0, start);
     }
 
@@ -261,16 +264,19 @@ contract Tournament {
     /// @param last The last leaf, of which Claims knows what it stands for.
     /// @param path Siblings of the last leaf, from its own up.
     /// @return root The commitment.
+    /// @return start The tournament's, as at its opening.
+    /// @return end The same.
     function enter(uint256 id, address claimer, bytes32 last, bytes32[] calldata path)
         external
         payable
-        returns (bytes32 root)
+        returns (bytes32 root, bytes32 start, uint64 end)
     {
         if (msg.sender != CLAIMS) revert NotClaims();
         Game storage game = _game(id);
         if (game.level != 0) revert WrongLevel();
         if (_leavesOver(game)) revert JoiningOver();
-        return _enter(id, claimer, 0, CHALLENGE_WINDOW - _beyondGrace(game.opened), last, path);
+        root = _enter(id, claimer, 0, CHALLENGE_WINDOW - _beyondGrace(game.opened), last, path);
+        return (root, game.start, uint64(game.bound));
     }
 
     /// @notice Closes a tournament of level 0 that is over.
@@ -290,15 +296,20 @@ contract Tournament {
     // Children
 
     /// @notice Joins a child tournament with a commitment and its bond.
+    /// @param start The tournament's: another may have got the number if L1 was reorganised.
     /// @param last The last state's hash.
     /// @param path Siblings of the last state, from its own up.
     /// @param state Level 1: the 384 bytes of the last state.
-    function join(uint256 id, bytes32 last, bytes32[] calldata path, bytes calldata state) external payable {
+    function join(uint256 id, bytes32 start, bytes32 last, bytes32[] calldata path, bytes calldata state)
+        external
+        payable
+    {
         Game storage game = _game(id);
         if (game.level == 0) revert WrongLevel();
+        if (game.start != start) revert OtherStart();
         (bool over,) = _over(id, game);
         if (over) revert JoiningOver();
-        Match storage parent = _matches[game.parentMatch];
+        Match storage parent = _matches[game.bound];
         bytes32 stands = game.level == 1 ? _leafOf(last, state, parent.node) : last;
         uint8 side = stands == parent.left ? 0 : 1;
         if (side == 1 && stands != parent.right) revert NotContested(stands);
@@ -314,11 +325,11 @@ contract Tournament {
         if (game.level == 0) revert WrongLevel();
         uint96 pot;
         (survivor, pot) = _end(id, game);
-        uint256 matchId = game.parentMatch;
+        uint256 matchId = game.bound;
         Match storage parent = _matches[matchId];
         uint256 parentId = matchId >> MATCH_BITS;
         if (survivor == 0) {
-            _games[parentId].pot += pot;
+            _games[parentId].gains += int128(uint128(pot));
             emit Closed(id, 0, address(0), pot);
             _resolve(matchId, parent, 0);
             return 0;
@@ -469,10 +480,11 @@ contract Tournament {
         v.id = id;
         v.level = game.level;
         v.opened = game.opened;
-        v.end = game.end;
         v.start = game.start;
-        v.parentMatch = game.parentMatch;
-        if (v.level > 0) {
+        if (v.level == 0) {
+            v.end = uint64(game.bound);
+        } else {
+            v.parentMatch = game.bound;
             Match storage parent = _matches[v.parentMatch];
             v.contested = [parent.left, parent.right];
             v.sideClocks = [uint64(game.clockOne), uint64(game.clockTwo)];
@@ -480,7 +492,7 @@ contract Tournament {
         v.waiting = _roots[id][game.waiting];
         v.openMatches = game.alive / 2;
         v.alive = game.alive;
-        v.pot = game.pot;
+        if (!game.closed) v.pot = _pot(game);
         v.closed = game.closed;
         (, v.survivor) = _over(id, game);
         v.commitments = game.commitments;
@@ -578,7 +590,6 @@ contract Tournament {
         (c.last, c.left, c.right) = (last, left, right);
         uint32 place = ++game.commitments;
         ++game.alive;
-        game.pot += BOND;
         _roots[id][place] = root;
         emit Joined(id, root, claimer, last);
         _arrive(id, game, place);
@@ -635,14 +646,18 @@ contract Tournament {
         return side == 0 ? game.clockOne : game.clockTwo;
     }
 
-    /// @dev Marks as closed and empties the pot, which the caller hands on.
+    /// @dev Marks as closed, and the caller hands the pot on.
     function _end(uint256 id, Game storage game) private returns (bytes32 survivor, uint96 pot) {
         bool over;
         (over, survivor) = _over(id, game);
         if (!over || game.closed) revert NotOver();
         game.closed = true;
-        pot = game.pot;
-        game.pot = 0;
+        pot = _pot(game);
+    }
+
+    /// @dev Before it is closed. The bonds are more than what is refunded: every match loses one, and the last is left.
+    function _pot(Game storage game) private view returns (uint96) {
+        return uint96(uint256(int256(uint256(game.commitments) * BOND) + game.gains));
     }
 
     function _height(uint256 level) private pure returns (uint256) {
@@ -712,7 +727,7 @@ contract Tournament {
         bytes32 start = agreed;
         if (level == 0) {
             bool stays;
-            (stays, start) = _openLeaf(agreed, game.end, opening);
+            (stays, start) = _openLeaf(agreed, uint64(game.bound), opening);
             if (stays) {
                 emit Sealed(matchId, m.index, agreed, 0);
                 _resolve(matchId, m, m.left == agreed ? m.one : m.right == agreed ? m.two : 0);
@@ -730,7 +745,7 @@ contract Tournament {
         m.child = uint40(child);
         Game storage game = _games[child];
         game.start = start;
-        (game.level, game.opened, game.parentMatch) = (level, uint40(block.timestamp), uint72(matchId));
+        (game.level, game.opened, game.bound) = (level, uint40(block.timestamp), uint72(matchId));
         (game.clockOne, game.clockTwo) = (_commitmentAt(id, m.one).clock, _commitmentAt(id, m.two).clock);
         emit Opened(child, matchId, level, start);
     }
@@ -760,7 +775,7 @@ contract Tournament {
         uint256 price = tx.gasprice < REFUND_GAS_PRICE ? tx.gasprice : REFUND_GAS_PRICE;
         uint256 amount = gasUsed * price;
         if (amount == 0) return;
-        _games[matchId >> MATCH_BITS].pot -= uint96(amount);
+        _games[matchId >> MATCH_BITS].gains -= int128(uint128(amount));
         credits[msg.sender] += amount;
         emit Refunded(matchId, msg.sender, amount);
     }

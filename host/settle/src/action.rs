@@ -9,10 +9,10 @@ use annex_derive::Cursor;
 pub enum Action {
     /// `Claims.open()`
     Open,
-    /// `Claims.join(range, path, output)` with a bond.
-    Claim { range: u64, path: Vec<B256>, output: Output },
-    /// `Tournament.join(tournament, last, path, state)` with a bond; `state` is empty at level 2.
-    Join { tournament: u64, last: B256, path: Vec<B256>, state: Bytes },
+    /// `Claims.join(range, start, endAccumulator, path, output)` with a bond.
+    Claim { range: u64, start: B256, end_accumulator: B256, path: Vec<B256>, output: Output },
+    /// `Tournament.join(tournament, start, last, path, state)` with a bond; `state` is empty at level 2.
+    Join { tournament: u64, start: B256, last: B256, path: Vec<B256>, state: Bytes },
     /// `Tournament.advance`
     Advance { match_id: u64, left: B256, right: B256, new_left: B256, new_right: B256 },
     /// `Tournament.seal`

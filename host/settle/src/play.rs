@@ -157,7 +157,8 @@ fn join(turn: &mut Turn<'_>, tournament: &Tournament, truth: Truth<'_>) {
     };
     let path = last_path(truth.tree);
     let last = truth.tree.last();
-    turn.push(until, Action::Join { tournament: tournament.id, last, path, state });
+    let Tournament { id, start, .. } = *tournament;
+    turn.push(until, Action::Join { tournament: id, start, last, path, state });
 }
 
 /// A match in which the truth stands.

@@ -162,6 +162,8 @@ impl<'a> Turn<'a> {
         }
         let claim = Action::Claim {
             range: range.id,
+            start: range.start,
+            end_accumulator: range.end_accumulator,
             path: last_path(&truth.tree),
             output: truth.last.clone(),
         };

@@ -42,12 +42,18 @@ pub(super) fn call(
     let plain = |to, input: Vec<u8>| to_call(to, input, U256::ZERO);
     Some(match action.clone() {
         Action::Open => plain(claims, Claims::openCall {}.abi_encode()),
-        Action::Claim { range, path, output } => {
-            let call = Claims::joinCall { id: U256::from(range), path, output: opened(output) };
+        Action::Claim { range, start, end_accumulator, path, output } => {
+            let call = Claims::joinCall {
+                id: U256::from(range),
+                start,
+                endAccumulator: end_accumulator,
+                path,
+                output: opened(output),
+            };
             to_call(claims, call.abi_encode(), bond)
         }
-        Action::Join { tournament: id, last, path, state } => {
-            let call = Tournament::joinCall { id: U256::from(id), last, path, state };
+        Action::Join { tournament: id, start, last, path, state } => {
+            let call = Tournament::joinCall { id: U256::from(id), start, last, path, state };
             to_call(tournament, call.abi_encode(), bond)
         }
         Action::Advance { match_id, left, right, new_left, new_right } => {

@@ -7,7 +7,7 @@ use crate::{
 };
 use alloy_primitives::B256;
 use annex_claim::OutputRoot;
-use annex_settle::{Book, Need, Opening, Output, Range, Reason, Traffic, View};
+use annex_settle::{Book, Lookup, Need, Opening, Output, Range, Reason, Traffic, View};
 use annex_store::{Store, StoreError};
 use std::{
     collections::BTreeMap,
@@ -58,7 +58,7 @@ impl Knowledge {
     /// Forgets what is over, and learns of new blocks.
     pub fn update(&mut self, view: &View) -> Result<(), StoreError> {
         let reorgs = self.progress.reorgs();
-        if reorgs != self.reorgs {
+        if reorgs != self.reorgs || self.is_of_another_l1(view)? {
             // A leaf does not commit to the records behind its cursor: after a reorganisation nothing is sure.
             (self.book, self.traffic, self.reorgs) = (Book::default(), None, reorgs);
             self.retries.clear();
@@ -70,6 +70,20 @@ impl Knowledge {
             self.book.set_unknown(need, Reason::NotBegun);
         }
         self.count_traffic(view.settled.l2_block)
+    }
+
+    /// Whether a range that was computed here ends elsewhere on the L1 of the view: what is joined must be what was computed.
+    fn is_of_another_l1(&self, view: &View) -> Result<bool, StoreError> {
+        let snapshot = self.store.snapshot()?;
+        for range in &view.ranges {
+            let stored = progress::record(&snapshot, range.end.saturating_sub(1))?;
+            let same = stored.is_some_and(|it| it.record.accumulator == range.end_accumulator);
+            let known = matches!(self.book.range(range.start, range.end), Lookup::Known(_));
+            if known && !same {
+                return Ok(true);
+            }
+        }
+        Ok(false)
     }
 
     /// Which records carried blocks, and whether these have withdrawals.

@@ -118,13 +118,16 @@ impl Model {
     fn apply(&mut self, toy: &impl Toy, from: Address, action: &Action) -> Verdict {
         match action {
             Action::Open => self.open(),
-            Action::Claim { range, path, output } => {
+            Action::Claim { range, start, end_accumulator, path, output } => {
+                let it = self.ranges.iter().find(|it| it.id == *range).ok_or("no range")?;
+                check((it.start, it.end_accumulator) == (*start, *end_accumulator), "other range")?;
                 let (leaf, settled) = opened(output)?;
                 self.outputs.insert((*range, leaf), settled);
                 check(self.game(*range)?.level == 0, "level")?;
                 self.enter(from, *range, 0, leaf, path)
             }
-            Action::Join { tournament, last, path, state } => {
+            Action::Join { tournament, start, last, path, state } => {
+                check(self.game(*tournament)?.start == *start, "other start")?;
                 self.join(from, *tournament, *last, path, state)
             }
             Action::Advance { match_id, left, right, new_left, new_right } => {
