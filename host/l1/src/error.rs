@@ -1,6 +1,6 @@
 //! Errors by what the caller does about them.
 
-use crate::contracts::{Inbox, Portal};
+use crate::contracts::{ExitMarket, Inbox, Portal};
 use crate::transport::TooLarge;
 use alloy_json_rpc::{ErrorPayload, RpcError};
 use alloy_primitives::{B256, Bytes};
@@ -131,6 +131,11 @@ impl Revert {
     pub fn portal(&self) -> Option<Portal::PortalErrors> {
         Portal::PortalErrors::abi_decode(&self.data).ok()
     }
+
+    /// The ExitMarket's error, if it is one.
+    pub fn exit_market(&self) -> Option<ExitMarket::ExitMarketErrors> {
+        ExitMarket::ExitMarketErrors::abi_decode(&self.data).ok()
+    }
 }
 
 impl fmt::Display for Revert {
@@ -140,6 +145,8 @@ impl fmt::Display for Revert {
         } else if let Some(error) = self.inbox() {
             write!(f, "{error:?}")
         } else if let Some(error) = self.portal() {
+            write!(f, "{error:?}")
+        } else if let Some(error) = self.exit_market() {
             write!(f, "{error:?}")
         } else if let Ok(RevertString { reason }) = RevertString::abi_decode(&self.data) {
             f.write_str(&reason)
