@@ -102,8 +102,8 @@ pub struct NodeArgs {
     /// Blocks before the head whose states can be read and of which witnesses can be built
     #[arg(long, value_name = "BLOCKS", default_value_t = annex_node::HISTORY)]
     history: u64,
-    /// Keep the witness of every block from now on until it is settled, as whoever may have to prove one needs it: some 0.4
-    /// to 2 MB for 1,000 transfers
+    /// Keep the witness of every block from now on until --history blocks after it are settled: some 0.4 to 2 MB for 1,000
+    /// transfers. A claimer or challenger, who may have to prove any, always does
     #[arg(long)]
     keep_witnesses: bool,
 }
@@ -236,8 +236,9 @@ pub async fn run(args: NodeArgs) -> Result<(), RunError> {
         max_proof_changes: args.max_proof_changes,
         history: args.history,
         exits,
+        // A dispute may be about any of them.
+        keep_witnesses: args.keep_witnesses || !parties.is_empty(),
         parties,
-        keep_witnesses: args.keep_witnesses,
         ..base
     };
     let mut node = Node::start(config, crate::metrics()).await?;

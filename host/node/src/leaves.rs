@@ -7,8 +7,9 @@ mod step;
 
 pub use step::{BlobsNeeded, StepError};
 
+use crate::proofs::prune_rejected;
 use alloy_primitives::B256;
-use annex_claim::{Leaf, OutputRoot};
+use annex_claim::{Leaf, OutputRoot, fault_leaf};
 use annex_derive::Cursor;
 use annex_riscv::Tree;
 use annex_store::{Snapshot, Store, StoreError};
@@ -17,6 +18,9 @@ use std::ops::RangeInclusive;
 
 /// Height of the tree over the leaves of a range (spec/settlement.md, "Commitments").
 pub const RANGE_HEIGHT: u8 = 26;
+
+/// Most leaves that are pruned in one write, which others have to wait for.
+const MAX_PRUNED: u64 = 1 << 13;
 
 const CORRUPT: StoreError = StoreError::Corrupt("leaf");
 
@@ -197,15 +201,29 @@ impl Leaves {
         }
     }
 
-    /// Forgets the leaves before `index`.
+    /// The tree of a range that starts at leaf `start` and in which leaf `at` steps to FAULT.
+    pub(crate) fn tree_to_fault(&self, start: u64, at: u64) -> Result<Tree, StoreError> {
+        let snapshot = self.store.snapshot()?;
+        let mut leaves = match start < at {
+            true => snapshot.leaf_hashes(start + 1..=at)?,
+            false => Vec::new(),
+        };
+        leaves.push(fault_leaf(leaf(&snapshot, at)?.ok_or(CORRUPT)?.hash));
+        Ok(Tree::new(RANGE_HEIGHT, leaves))
+    }
+
+    /// Forgets the leaves before `index`, and the witnesses of rejected blocks between them; if there are many, only the first.
     pub fn prune(&self, index: u64) -> Result<(), StoreError> {
         let first = *self.kept()?.start();
-        match first < index {
-            true => self.store.write(|writer| writer.prune_leaves(index)),
-            false => Ok(()),
+        let index = index.min(first.saturating_add(MAX_PRUNED));
+        if first >= index {
+            return Ok(());
         }
+        let gone = self.store.snapshot()?.leaf_hashes(first..=index - 1)?;
+        prune_rejected(&self.store, &gone)?;
+        self.store.write(|writer| writer.prune_leaves(index))
     }
 }
 
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;

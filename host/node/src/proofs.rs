@@ -8,7 +8,9 @@
 mod kept;
 mod pages;
 
-pub(crate) use kept::{Keeper, keep_rejected, kept, kept_rejected};
+pub(crate) use kept::{
+    Keeper, keep_rejected, kept, kept_rejected, prune as prune_witnesses, prune_rejected,
+};
 pub use pages::WitnessPage;
 
 use crate::{chain::L2, progress};

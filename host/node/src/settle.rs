@@ -12,7 +12,7 @@ mod view;
 
 pub(crate) use report::{Board, register};
 
-use crate::{leaves::Leaves, node::NodeError, progress::Progress};
+use crate::{leaves::Leaves, node::NodeError, progress::Progress, proofs::prune_witnesses};
 use act::Sending;
 use alloy_primitives::{Address, B256};
 use alloy_signer_local::PrivateKeySigner;
@@ -96,7 +96,7 @@ pub(crate) struct SettleTask {
     progress: Arc<Progress>,
     board: Arc<Board>,
     poll_interval: Duration,
-    /// Leaves before the newest settled one that stay.
+    /// Leaves before the newest settled one that stay, and blocks whose kept witnesses do.
     history: u64,
     seats: Vec<Seat>,
     sending: Sending,
@@ -225,6 +225,7 @@ impl SettleTask {
         if !self.seats.is_empty() {
             self.store.keep_states_from(block);
         }
+        prune_witnesses(&self.store, block.saturating_sub(self.history))?;
         let Some(index) = self.leaves.index_of(leaf)? else { return Ok(()) };
         Ok(self.leaves.prune(index.saturating_sub(self.history))?)
     }

@@ -23,14 +23,14 @@ use rand::Rng;
 use std::collections::BTreeMap;
 
 /// A chain whose records are worked off as they come.
-struct Followed {
-    chain: Chain,
+pub(crate) struct Followed {
+    pub chain: Chain,
     contracts: [Address; 3],
     derivation: Derivation,
     derived: Derived,
     tip: Tip,
     /// Hashes of all leaves.
-    leaves: Vec<B256>,
+    pub leaves: Vec<B256>,
     keep_rejected: bool,
 }
 
@@ -52,7 +52,7 @@ impl Followed {
         followed
     }
 
-    fn post(&mut self) {
+    pub fn post(&mut self) {
         self.chain.posted = self.derived.safe;
         self.chain.post();
         self.follow();
@@ -232,11 +232,11 @@ impl Followed {
         }
     }
 
-    fn knowledge(&self) -> Leaves {
+    pub fn knowledge(&self) -> Leaves {
         Leaves::new(self.chain.config.clone(), self.chain.store.clone())
     }
 
-    fn claim(&self, index: u64) -> Result<verify::Claim, StepError> {
+    pub fn claim(&self, index: u64) -> Result<verify::Claim, StepError> {
         let leaves = self.knowledge();
         let record = leaves.at(index).unwrap().unwrap().cursor.record;
         let needed = leaves.blobs_of(index)?;
@@ -245,7 +245,7 @@ impl Followed {
     }
 }
 
-fn random_log(seed: u64, rounds: usize, keep_rejected: bool) -> Followed {
+pub(crate) fn random_log(seed: u64, rounds: usize, keep_rejected: bool) -> Followed {
     let mut followed = Followed::new(seed);
     followed.keep_rejected = keep_rejected;
     (0..rounds).for_each(|_| followed.random_round());

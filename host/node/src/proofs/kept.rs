@@ -20,6 +20,10 @@ use tokio::sync::{
 
 /// In the store: number u64 of the next block to keep the witness of.
 const NEXT: &[u8] = b"witness/next";
+/// In the store: number u64 of the first block whose witness is not pruned.
+const FIRST: &[u8] = b"witness/first";
+/// Most witnesses that are pruned in one write, which the sealer has to wait for.
+const MAX_PRUNED: u64 = 256;
 const LEVEL: i32 = 1;
 /// Of the builder's thread, from 0 to 19, the least (Linux, setpriority(2)). Not the least: it takes locks of the store, if
 /// only for moments.
@@ -86,6 +90,44 @@ pub(crate) fn keep_rejected(
 ) -> Result<(), StoreError> {
     let frame = zstd::bulk::compress(&alloy_rlp::encode(witness), LEVEL)?;
     store.put_meta(&rejected_key(leaf), Some(&frame))
+}
+
+/// Forgets the witnesses of blocks before `end`, if there are many only the oldest ones.
+pub(crate) fn prune(store: &Store, end: u64) -> Result<(), StoreError> {
+    let snapshot = store.snapshot()?;
+    let (Some(first), Some(next)) = (number(&snapshot, FIRST)?, number(&snapshot, NEXT)?) else {
+        return Ok(());
+    };
+    let end = end.min(next).min(first.saturating_add(MAX_PRUNED));
+    if first >= end {
+        return Ok(());
+    }
+    store.write(|writer| {
+        (first..end).try_for_each(|number| writer.put_meta(&key(number), None))?;
+        writer.put_meta(FIRST, Some(&end.to_be_bytes()))
+    })
+}
+
+/// Forgets the witnesses of the rejected blocks whose steps lead to these leaves.
+pub(crate) fn prune_rejected(store: &Store, leaves: &[B256]) -> Result<(), StoreError> {
+    let snapshot = store.snapshot()?;
+    let mut kept = Vec::new();
+    for leaf in leaves {
+        let key = rejected_key(*leaf);
+        if snapshot.get_meta(&key)?.is_some() {
+            kept.push(key);
+        }
+    }
+    match kept.is_empty() {
+        true => Ok(()),
+        false => store.write(|writer| kept.iter().try_for_each(|key| writer.put_meta(key, None))),
+    }
+}
+
+fn number(snapshot: &Snapshot, key: &[u8]) -> Result<Option<u64>, StoreError> {
+    let bytes = snapshot.get_meta(key)?.map(<[u8; 8]>::try_from).transpose();
+    let bytes = bytes.map_err(|_| StoreError::Corrupt("a block number"))?;
+    Ok(bytes.map(u64::from_be_bytes))
 }
 
 /// Keeps the witnesses of all blocks from the newest at its first start on.
@@ -204,7 +246,11 @@ fn build_next(config: &ChainConfig, store: &Store) -> Result<Option<Built>, Keep
 
 fn put(store: &Store, built: &Built) -> Result<(), StoreError> {
     metrics::counter!("annex_witness_bytes_total").increment(built.bytes.len() as u64);
+    let is_first = store.get_meta(FIRST)?.is_none();
     store.write(|writer| {
+        if is_first {
+            writer.put_meta(FIRST, Some(&built.number.to_be_bytes()))?;
+        }
         writer.put_meta(&key(built.number), Some(&built.bytes))?;
         writer.put_meta(NEXT, Some(&(built.number + 1).to_be_bytes()))
     })
@@ -212,9 +258,8 @@ fn put(store: &Store, built: &Built) -> Result<(), StoreError> {
 
 /// The first block from which on witnesses are missing: those of replaced blocks are made again.
 fn next(snapshot: &Snapshot, head: u64) -> Result<u64, StoreError> {
-    let Some(stored) = snapshot.get_meta(NEXT)? else { return Ok(head.max(1)) };
-    let stored = stored[..].try_into().map_err(|_| StoreError::Corrupt("a block number"))?;
-    let mut next = u64::from_be_bytes(stored).min(head + 1);
+    let Some(stored) = number(snapshot, NEXT)? else { return Ok(head.max(1)) };
+    let mut next = stored.min(head + 1);
     while let Some(last) = next.checked_sub(1).filter(|last| *last > 0) {
         let Some(hash) = snapshot.header(last)?.map(|(_, hash)| hash) else { break };
         let stands = snapshot.get_meta(&key(last))?;
@@ -283,6 +328,36 @@ mod tests {
             assert_eq!(found, built, "block {number}");
             assert_eq!(kept(&snapshot, number, B256::ZERO).expect("readable"), None);
         }
+    }
+
+    #[test]
+    fn pruned_witnesses_are_gone_and_not_made_again() {
+        let mut chain = random_chain(6);
+        keep_all(&chain);
+        let first = chain.store.head().expect("readable").expect("a head").number;
+        chain.grow(MAX_PRUNED + 8);
+        keep_all(&chain);
+        let end = first + MAX_PRUNED + 3;
+        let is_kept = |number| kept_of(&chain, number);
+        assert!(is_kept(first));
+        prune(&chain.store, end).expect("pruned");
+        assert!(!is_kept(end - 4) && is_kept(end - 3), "so many in one write");
+        for _ in 0..2 {
+            prune(&chain.store, end).expect("pruned");
+            keep_all(&chain);
+            assert!(!is_kept(first) && !is_kept(end - 1) && is_kept(end));
+        }
+        prune(&chain.store, u64::MAX).expect("pruned");
+        chain.grow(1);
+        keep_all(&chain);
+        let head = chain.store.head().expect("readable").expect("a head").number;
+        assert!(kept_of(&chain, head) && !kept_of(&chain, head - 1));
+    }
+
+    fn kept_of(chain: &Chain, number: u64) -> bool {
+        let snapshot = chain.store.snapshot().expect("a snapshot");
+        let (_, hash) = snapshot.header(number).expect("readable").expect("there");
+        kept(&snapshot, number, hash).expect("readable").is_some()
     }
 
     /// Another block in the place of one whose witness is kept.
