@@ -360,4 +360,4 @@ fn missing_entry(witness: &ExecutionWitness, state_root: B256, hash: B256) -> Ve
 }
 
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;

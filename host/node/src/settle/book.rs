@@ -6,11 +6,11 @@ use crate::{
     progress::{self, Progress},
 };
 use alloy_primitives::B256;
-use annex_claim::OutputRoot;
+use annex_claim::{OutputRoot, fault_leaf};
 use annex_settle::{Book, Lookup, Need, Opening, Output, Range, Reason, Traffic, View};
 use annex_store::{Store, StoreError};
 use std::{
-    collections::BTreeMap,
+    collections::{BTreeMap, BTreeSet},
     sync::Arc,
     time::{Duration, Instant},
 };
@@ -34,6 +34,8 @@ pub(super) struct Knowledge {
     book: Book,
     /// The newest block that is in the book's traffic.
     traffic: Option<Counted>,
+    /// Leaves whose step the machine fails, whatever the native one made: by spec/claim.md FAULT follows.
+    faults: BTreeSet<B256>,
     /// [`Progress::reorgs`] of the L1 that the book is of.
     reorgs: u64,
     /// When to ask again.
@@ -43,7 +45,8 @@ pub(super) struct Knowledge {
 impl Knowledge {
     pub fn new(store: Store, leaves: Leaves, progress: Arc<Progress>) -> Self {
         let (book, reorgs) = (Book::default(), progress.reorgs());
-        Self { store, leaves, progress, book, traffic: None, reorgs, retries: BTreeMap::new() }
+        let (traffic, faults, retries) = (None, BTreeSet::new(), BTreeMap::new());
+        Self { store, leaves, progress, book, traffic, faults, reorgs, retries }
     }
 
     pub fn book(&self) -> &Book {
@@ -61,6 +64,7 @@ impl Knowledge {
         if reorgs != self.reorgs || self.is_of_another_l1(view)? {
             // A leaf does not commit to the records behind its cursor: after a reorganisation nothing is sure.
             (self.book, self.traffic, self.reorgs) = (Book::default(), None, reorgs);
+            self.faults.clear();
             self.retries.clear();
         }
         self.book.prune(view);
@@ -131,7 +135,14 @@ impl Knowledge {
                 book.insert_range(start, end, range);
             }
             (_, Ok(Answer::Opening(opening))) => book.insert_opening(opening),
-            (Need::Run { leaf }, Ok(Answer::Run(run))) => book.insert_run(leaf, run),
+            (Need::Run { leaf }, Ok(Answer::Run(run))) => {
+                if run.leaf_after(leaf) == fault_leaf(leaf) && self.faults.insert(leaf) {
+                    tracing::error!(%leaf, "the machine fails this step: the chain has faulted");
+                    // Ranges that it lies in are other ones now.
+                    (*book, self.traffic) = (Book::default(), None);
+                }
+                book.insert_run(leaf, run);
+            }
             (Need::Stride { leaf, stride }, Ok(Answer::Stride(tree))) => {
                 book.insert_stride(leaf, stride, tree);
             }
@@ -177,6 +188,10 @@ impl Knowledge {
             return Ok(Err(Reason::Following { record: followed }));
         };
         let last = last.min(first.saturating_add(1 << RANGE_HEIGHT)).max(first);
+        if let Some((at, of)) = self.first_fault(first, last)? {
+            let tree = self.leaves.tree_to_fault(first, at)?;
+            return Ok(Ok(Range { tree: tree.into(), last: Output::Fault { of } }));
+        }
         let Some(leaf) = self.leaves.at(last)? else { return Ok(Err(Reason::Stranger)) };
         let (header, _) =
             snapshot.header(leaf.block)?.ok_or(StoreError::UnknownBlock(leaf.block))?;
@@ -184,7 +199,22 @@ impl Knowledge {
         Ok(Ok(Range { tree: tree.into(), last: output }))
     }
 
+    /// The first step of leaves `first..last` that the machine fails.
+    fn first_fault(&self, first: u64, last: u64) -> Result<Option<(u64, B256)>, StoreError> {
+        let mut found = None;
+        for leaf in &self.faults {
+            let Some(at) = self.leaves.index_of(*leaf)? else { continue };
+            if (first..last).contains(&at) && found.is_none_or(|(before, _)| at < before) {
+                found = Some((at, *leaf));
+            }
+        }
+        Ok(found)
+    }
+
     fn opening(&self, leaf: B256) -> Result<Result<Opening, Reason>, StoreError> {
+        if let Some(of) = self.faults.iter().find(|of| fault_leaf(**of) == leaf) {
+            return Ok(Ok(Opening::FaultOf(*of)));
+        }
         let Some(index) = self.leaves.index_of(leaf)? else { return Ok(Err(Reason::Stranger)) };
         let Some(found) = self.leaves.at(index)? else { return Ok(Err(Reason::Stranger)) };
         let header = self.store.snapshot()?.header(found.block)?;
@@ -193,3 +223,6 @@ impl Knowledge {
         Ok(Ok(Opening::Output { output_root, cursor: found.cursor }))
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -11,7 +11,7 @@ use rand::Rng;
 use std::io::Read;
 
 /// Beneficiaries on whose blocks the faulty guest fails (apps/guest, feature `faulty`).
-const PANICS: Address = address!("00000000000000000000000000000000000fa117");
+pub(crate) const PANICS: Address = address!("00000000000000000000000000000000000fa117");
 const LOOPS: Address = address!("000000000000000000000000000000000000100b");
 const HOARDS: Address = address!("00000000000000000000000000000000000f00d5");
 
@@ -170,7 +170,7 @@ fn whatever_else_a_node_alters_is_named() {
 }
 
 /// The program of `cargo xtask guest --faulty`, kept as what it differs from the committed one in.
-fn faulty_guest() -> Program {
+pub(crate) fn faulty_guest() -> Program {
     let patch: &[u8] = include_bytes!("../../../../apps/guest/annex-guest-faulty.elf.zst");
     let mut elf = Vec::new();
     let mut decoder = zstd::Decoder::with_ref_prefix(patch, annex_claim::PROGRAM).unwrap();
