@@ -37,6 +37,8 @@ pub(crate) struct FollowTask {
     pub poll_interval: Duration,
     /// Whether blocks beyond L1's are this node's own, not leftovers.
     pub orders: bool,
+    /// Records of the store wait to be worked off: L1 seemed to reorganise while blobs were asked for.
+    pub behind: bool,
 }
 
 /// Where derivation goes on, by what the store holds.
@@ -87,6 +89,9 @@ impl FollowTask {
     async fn handle(&mut self, event: Event) -> Result<bool, NodeError> {
         match event {
             Event::Idle => {
+                if self.behind {
+                    self.reload().await?;
+                }
                 self.seen()?;
                 Ok(false)
             }
@@ -109,6 +114,9 @@ impl FollowTask {
 
     /// L1 is known up to now.
     fn seen(&mut self) -> Result<(), NodeError> {
+        if self.behind {
+            return Ok(());
+        }
         self.engine.l1_seen(unix_now())?;
         if !self.progress.caught_up() {
             tracing::info!(
@@ -134,22 +142,31 @@ impl FollowTask {
             let checkpoints: Vec<_> = self.follower.checkpoints().collect();
             progress::put_records(&self.store, &records, &checkpoints)?;
         }
-        for stored in &records {
-            self.work_off(stored).await?;
+        if self.behind {
+            self.reload().await?;
+        } else {
+            for stored in &records {
+                self.work_off(stored).await?;
+                if self.behind {
+                    break;
+                }
+            }
         }
         self.engine.records(records.into_iter().map(|stored| stored.record).collect())?;
         self.progress.set_l1_block(to.number);
         Ok(())
     }
 
-    /// Hands a record to derivation and takes every step that follows.
+    /// Hands a record to derivation and takes every step that follows; or does nothing and is [`Self::behind`].
     async fn work_off(&mut self, stored: &StoredRecord) -> Result<(), NodeError> {
         let record = &stored.record;
         if let (RecordPayload::Forced(item), Some(alias)) = (&record.payload, stored.alias) {
             self.engine.alias(item.index, alias);
         }
-        let blobs =
-            if self.derivation.next_is_exhausted() { Vec::new() } else { self.blobs(record).await };
+        let exhausted = self.derivation.next_is_exhausted();
+        let blobs = if exhausted { Some(Vec::new()) } else { self.blobs(record).await };
+        self.behind = blobs.is_none();
+        let Some(blobs) = blobs else { return Ok(()) };
         self.derivation.push(record.clone(), &blobs)?;
         drop(blobs);
         while let Some(step) = self.derivation.step() {
@@ -159,24 +176,40 @@ impl FollowTask {
         Ok(())
     }
 
-    /// Asks until some source has them: the chain cannot go on without.
-    async fn blobs(&self, record: &Record) -> Vec<Blob> {
+    /// Asks until some source has them: the chain cannot go on without. None if L1 has reorganised: nobody may have blobs of a
+    /// batch that is gone.
+    async fn blobs(&self, record: &Record) -> Option<Vec<Blob>> {
         let RecordPayload::Batch(BatchRecord { data: BatchData::Blobs(hashes), .. }) =
             &record.payload
         else {
-            return Vec::new();
+            return Some(Vec::new());
         };
         let mut backoff = self.poll_interval;
         loop {
             match self.client.blobs(record.env.l1_block_number, hashes).await {
-                Ok(blobs) => return blobs.into_iter().map(|blob| *blob).collect(),
+                Ok(blobs) => return Some(blobs.into_iter().map(|blob| *blob).collect()),
                 Err(error) => {
                     tracing::warn!(record = record.index, %error, "waiting for a batch's blobs");
                     metrics::counter!("annex_missing_blobs_total").increment(1);
                 }
             }
+            if self.has_reorganised().await {
+                return None;
+            }
             sleep(backoff).await;
             backoff = (backoff * 2).min(MAX_BACKOFF);
+        }
+    }
+
+    /// Whether L1 does not have the last block any more that was read; the follower will say the same.
+    async fn has_reorganised(&self) -> bool {
+        let Some(last) = self.follower.block() else { return false };
+        match self.client.block(last.number).await {
+            Ok(found) => found.is_none_or(|found| found.hash != last.hash),
+            Err(error) => {
+                tracing::warn!(%error, "L1 is not to be reached; trying again");
+                false
+            }
         }
     }
 
@@ -251,8 +284,9 @@ impl FollowTask {
         }))
     }
 
-    /// After a restart: hands derivation and engine the records they still need.
+    /// After a restart or when it is behind: hands derivation and engine the records they still need.
     async fn reload(&mut self) -> Result<(), NodeError> {
+        self.behind = false;
         let snapshot = self.store.snapshot()?;
         let mut known = Vec::new();
         let mut index = self.derivation.next_record();
@@ -260,6 +294,9 @@ impl FollowTask {
             self.work_off(&stored).await?;
             known.push(stored.record);
             index += 1;
+            if self.behind {
+                break;
+            }
         }
         if let Some(block) = self.follower.block() {
             self.progress.set_l1_block(block.number);

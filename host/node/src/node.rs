@@ -335,6 +335,7 @@ fn follow_task(
         progress: progress.clone(),
         poll_interval: config.poll_interval,
         orders: !matches!(config.role, Role::Follower),
+        behind: false,
     })
 }
 

@@ -273,3 +273,43 @@ async fn a_follower_hands_transactions_to_its_leader() {
     fed.stop().await;
     alone.stop().await;
 }
+
+/// Nobody may have the blobs of a batch that L1 does not carry any more.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_follower_does_not_wait_for_the_blobs_of_a_batch_that_is_gone() {
+    let dir = tempfile::tempdir().expect("temp dir");
+    let dev = dev(&dir.path().join("dev")).await;
+    let (l1, leader) =
+        (Rpc::connect(&dev.l1_url.replace("http", "ws")).await, Rpc::to(&dev.node).await);
+    let before = l1.wei("eth_blockNumber").await;
+    let safe = async || leader.get("eth_getBlockByNumber", json!(["safe", false])).await;
+    assert_eq!(safe().await["number"], "0x0", "nothing is posted yet");
+    let begin = Instant::now();
+    while safe().await["number"] == "0x0" {
+        assert!(begin.elapsed() < Duration::from_secs(60), "nothing is posted");
+        sleep(Duration::from_millis(50)).await;
+    }
+    l1.get("evm_setAutomine", json!([false])).await;
+    l1.get("evm_setIntervalMining", json!([0])).await;
+
+    let unused = std::net::TcpListener::bind("127.0.0.1:0").expect("a port");
+    let nothing = format!("http://{}", unused.local_addr().expect("bound"));
+    drop(unused);
+    let data_dir = dir.path().join("follower");
+    let base = NodeConfig::new(dev.l1_url.clone(), nothing, dev.deployment.clone(), data_dir);
+    let config = NodeConfig { addr: ([127, 0, 0, 1], 0).into(), ..base };
+    let metrics = PrometheusBuilder::new().build_recorder().handle();
+    let follower = Node::start(config, metrics).await.expect("a follower");
+    let rpc = Rpc::to(&follower).await;
+    sleep(Duration::from_secs(3)).await;
+    assert_ne!(rpc.get("eth_syncing", json!([])).await, json!(false), "it waits for blobs");
+    let depth = (l1.wei("eth_blockNumber").await - before) as u64;
+    l1.get("anvil_rollback", json!([depth])).await;
+    let begin = Instant::now();
+    while rpc.get("eth_syncing", json!([])).await != json!(false) {
+        assert!(begin.elapsed() < Duration::from_secs(60), "it waits for ever");
+        sleep(Duration::from_millis(50)).await;
+    }
+    follower.stop().await;
+    dev.stop().await;
+}
