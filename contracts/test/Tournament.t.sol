@@ -665,6 +665,24 @@ contract TournamentTest is TournamentBase {
         equal(game.credits(BOB) + game.credits(STRANGER), 6 * STAKE, "all bonds");
     }
 
+    /// Who is right in a child gets its own bond there; what others lost goes to who is right in the end.
+    function test_aChildPaysNoMoreThanTheBond() public {
+        Dispute memory d = openInstructions();
+        join(d.instructions, trueInstructions(d), ALICE);
+        join(d.instructions, lyingInstructions(d, 3), BOB);
+        uint256 before = game.credits(ALICE);
+        uint256 pots = uint256(game.tournament(d.instructions).pot) + game.tournament(d.runs).pot;
+        uint256 last = finishDescent(d);
+        game.prove(last, proofs[d.states[3]]);
+        vm.warp(block.timestamp + A + G);
+        check(game.close(d.instructions) != 0, "a survivor");
+        equal(game.credits(ALICE) - before, STAKE, "its bond");
+        uint256 refunded = game.credits(STRANGER) + game.credits(address(this));
+        check(game.tournament(d.runs).pot + STAKE <= pots, "no more than there was");
+        check(game.tournament(d.runs).pot + STAKE + refunded >= pots, "the rest goes up");
+        equal(game.tournament(d.instructions).pot, 0, "the child has nothing");
+    }
+
     function test_aProofThatNobodyClaimed() public {
         Dispute memory d = openInstructions();
         join(d.instructions, then(plan(first), 20, d.lie), ALICE);

@@ -188,7 +188,7 @@ contract Tournament {
     event Sealed(uint256 indexed matchId, uint64 index, bytes32 agreed, uint256 child);
     /// `survivor` is 0 if neither survives.
     event Resolved(uint256 indexed matchId, bytes32 survivor);
-    /// `claimer` is who gets the pot; 0: the parent's pot does.
+    /// `claimer` gets `amount`: at level 0 the pot, in a child its bond. 0: nobody does.
     event Closed(uint256 indexed id, bytes32 survivor, address claimer, uint256 amount);
     event Refunded(uint256 indexed matchId, address indexed who, uint256 amount);
     event Withdrawn(address indexed who, uint256 amount);
@@ -318,7 +318,8 @@ contract Tournament {
         _enter(id, msg.sender, side, clock - _beyondGrace(game.opened), last, path);
     }
 
-    /// @notice Closes a child tournament that is over, which decides its parent's match.
+    /// @notice Closes a child tournament that is over, which decides its parent's match. Who joined the survivor gets its bond
+    ///         back; the rest of the pot goes to the parent's.
     /// @return survivor The surviving commitment, or 0.
     function close(uint256 id) external returns (bytes32 survivor) {
         Game storage game = _game(id);
@@ -328,16 +329,18 @@ contract Tournament {
         uint256 matchId = game.bound;
         Match storage parent = _matches[matchId];
         uint256 parentId = matchId >> MATCH_BITS;
+        // What is lost in a child goes up, so that nobody gets it back by being right in a quarrel among liars.
+        uint96 own = survivor == 0 ? 0 : BOND;
+        _games[parentId].gains += int128(uint128(pot - own));
         if (survivor == 0) {
-            _games[parentId].gains += int128(uint128(pot));
-            emit Closed(id, 0, address(0), pot);
+            emit Closed(id, 0, address(0), 0);
             _resolve(matchId, parent, 0);
             return 0;
         }
         Commitment storage c = _commitments[id][survivor];
         address claimer = c.claimer;
-        credits[claimer] += pot;
-        emit Closed(id, survivor, claimer, pot);
+        credits[claimer] += own;
+        emit Closed(id, survivor, claimer, own);
         uint32 place = c.side == 0 ? parent.one : parent.two;
         _commitmentAt(parentId, place).clock = c.clock;
         _resolve(matchId, parent, place);

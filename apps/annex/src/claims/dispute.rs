@@ -214,15 +214,15 @@ impl Story {
     fn of_money(&self, event: &TournamentEvents) -> (U256, Vec<String>) {
         match event {
             TournamentEvents::Closed(closed) => {
-                let line = format!(
-                    "  tournament {} closed: {} ether to {}",
-                    closed.id,
-                    ui::ether(closed.amount),
-                    match closed.claimer.is_zero() {
-                        true => "the tournament above".to_owned(),
-                        false => self.named(closed.claimer),
-                    }
-                );
+                let line = match closed.claimer.is_zero() {
+                    true => format!("  tournament {} closed: nobody survives", closed.id),
+                    false => format!(
+                        "  tournament {} closed: {} ether to {}",
+                        closed.id,
+                        ui::ether(closed.amount),
+                        self.named(closed.claimer)
+                    ),
+                };
                 (closed.id, vec![line])
             }
             TournamentEvents::Withdrawn(withdrawn) => {

@@ -465,10 +465,12 @@ impl Model {
         game.closed = true;
         let (pot, parent) = (std::mem::take(&mut game.pot), game.parent_match);
         let m = self.matched(parent)?;
+        let own = survivor.map_or(0, |_| self.params.bond);
+        self.games.get_mut(&m.tournament).expect("it has a child").pot += pot - own;
         match survivor {
-            None => self.games.get_mut(&m.tournament).expect("it has a child").pot += pot,
+            None => {}
             Some(survivor) => {
-                *self.credits.entry(survivor.claimer).or_default() += pot;
+                *self.credits.entry(survivor.claimer).or_default() += own;
                 let root = [m.one, m.two][usize::from(survivor.side)];
                 self.commitment(m.tournament, root).clock = survivor.clock;
             }
