@@ -375,6 +375,12 @@ fn a_rejected_blocks_witness_is_kept_as_it_is_built() {
             let (one, two) = (built.claim(index).unwrap(), kept.claim(index).unwrap());
             assert!(one.preimages.keys().eq(two.preimages.keys()), "leaf {index}");
         }
+        // They go with the leaves.
+        let last = kept.tip.index;
+        kept.knowledge().prune(last).unwrap();
+        let snapshot = kept.chain.store.snapshot().unwrap();
+        let gone = &kept.leaves[..last as usize];
+        assert!(gone.iter().all(|leaf| kept_rejected(&snapshot, *leaf).unwrap().is_none()));
     }
     assert!(rejected > 4, "{rejected}");
 }
