@@ -172,7 +172,13 @@ impl Sender {
             });
         }
         let mut fees = market.offer;
-        let gas = match self.client.estimate_gas(self.request(call, fees.blob)).await {
+        // With the fees, because what a call does may depend on them: a Tournament refunds gas at its price, and writing that down
+        // costs gas.
+        let request = self
+            .request(call, fees.blob)
+            .max_fee_per_gas(fees.max)
+            .max_priority_fee_per_gas(fees.tip);
+        let gas = match self.client.estimate_gas(request).await {
             // What a call costs changes from block to block.
             Ok(gas) => gas + gas / 3 + 20_000,
             Err(L1Error::Reverted(reason)) => {

@@ -98,3 +98,33 @@ async fn a_liar_loses_its_bonds() {
     assert_eq!(end["faulted"], false);
     dev.stop().await;
 }
+
+/// L1 takes back what was moved and staked last: everybody goes on from what is left.
+#[tokio::test(flavor = "multi_thread")]
+async fn the_truth_settles_though_l1_reorganises_in_a_dispute() {
+    let dir = tempfile::tempdir().expect("temp dir");
+    let dev = start(dir.path(), true).await;
+    let (l1, l2) =
+        (Rpc::connect(&dev.l1_url.replace("http", "ws")).await, Rpc::to(&dev.node).await);
+    settlement(&l2, |report| number(&party(report, "liar")["staked"]) >= 2).await;
+    let head = l1.get("eth_getBlockByNumber", json!(["latest", false])).await;
+    l1.get("anvil_rollback", json!([3])).await;
+    let again = number(&head["number"]);
+    let seen =
+        settlement(&l2, |report| number(&report["l1Block"]) > again || is_over(report)).await;
+    let same = l1.get("eth_getBlockByNumber", json!([head["number"], false])).await;
+    assert_ne!(same["hash"], head["hash"], "L1 reorganised");
+    assert!(!is_over(&seen), "there was something left to play: {seen:#}");
+    let over = settlement(&l2, is_over).await;
+    assert_eq!(party(&over, "liar")["staked"], "0x0", "{over:#}");
+    let_the_window_pass(&l1).await;
+    let end = settlement(&l2, |report| number(&report["settled"]["block"]) > 0).await;
+    assert_eq!(end["faulted"], false);
+    let honest = |report: &Value| wealth(report, "claimer") + wealth(report, "challenger");
+    settlement(&l2, |report| honest(report) > 200 * ETHER).await;
+    dev.stop().await;
+}
+
+fn is_over(report: &Value) -> bool {
+    number(&report["openMatches"]) == 0
+}
