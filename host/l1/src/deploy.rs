@@ -226,8 +226,7 @@ fn settlement(
     let claims = (at.inbox, at.tournament, deployment.parameters.claim_interval, header);
     let tournament = code(&contracts::Tournament::BYTECODE, settings.abi_encode());
     let claims = code(&contracts::Claims::BYTECODE, claims.abi_encode_params());
-    let exit_market =
-        code(&contracts::ExitMarket::BYTECODE, (at.portal, at.claims).abi_encode_params());
+    let exit_market = code(&contracts::ExitMarket::BYTECODE, at.portal.abi_encode());
     [
         (Contract::Tournament, at.tournament, tournament),
         (Contract::Claims, at.claims, claims),

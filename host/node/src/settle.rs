@@ -235,7 +235,9 @@ impl SettleTask {
         let calls = self.knowledge.book().calls();
         let (common, own) = view::read(&self.client, &self.deployment, &addresses, &calls).await?;
         self.settled(common.settled.leaf, common.settled.l2_block)?;
-        self.knowledge.update(&common)?;
+        if self.knowledge.update(&common)? {
+            self.computer.reorganised();
+        }
         let views: Vec<_> = own.into_iter().map(|own| own.of(&common)).collect();
         // Ranges and openings are looked up, and then more can be decided.
         loop {
@@ -258,7 +260,7 @@ impl SettleTask {
             }
         }
         self.knowledge.computing(self.computer.current());
-        if common.ranges.is_empty() {
+        if common.tournaments.iter().all(|tournament| tournament.open_matches == 0) {
             self.computer.clear();
         }
         self.board.put(self.report(&common, &views));

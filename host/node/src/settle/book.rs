@@ -58,10 +58,11 @@ impl Knowledge {
         self.retries.values().any(|at| *at <= Instant::now())
     }
 
-    /// Forgets what is over, and learns of new blocks.
-    pub fn update(&mut self, view: &View) -> Result<(), StoreError> {
+    /// Forgets what is over, and learns of new blocks. Whether L1 has reorganised.
+    pub fn update(&mut self, view: &View) -> Result<bool, StoreError> {
         let reorgs = self.progress.reorgs();
-        if reorgs != self.reorgs || self.is_of_another_l1(view)? {
+        let reorganised = reorgs != self.reorgs || self.is_of_another_l1(view)?;
+        if reorganised {
             // A leaf does not commit to the records behind its cursor: after a reorganisation nothing is sure.
             (self.book, self.traffic, self.reorgs) = (Book::default(), None, reorgs);
             self.faults.clear();
@@ -73,7 +74,8 @@ impl Knowledge {
         for (need, _) in due {
             self.book.set_unknown(need, Reason::NotBegun);
         }
-        self.count_traffic(view.settled.l2_block)
+        self.count_traffic(view.settled.l2_block)?;
+        Ok(reorganised)
     }
 
     /// Whether a range that was computed here ends elsewhere on the L1 of the view: what is joined must be what was computed.

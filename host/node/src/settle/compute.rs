@@ -78,11 +78,13 @@ struct Shared {
     kept: Mutex<Kept>,
 }
 
-/// By what determines it: after a reorganisation of L1 a leaf may step elsewhere.
+/// By what determines it.
 #[derive(Default)]
 struct Kept {
-    /// By leaf, of the last computation of it.
+    /// By leaf, on the L1 of this fork: elsewhere a leaf may step elsewhere.
     claims: BTreeMap<B256, Arc<Claim>>,
+    /// How often L1 has reorganised.
+    fork: u64,
     /// By input.
     runs: BTreeMap<B256, Run>,
     /// By input and stride.
@@ -134,13 +136,21 @@ impl Computer {
         kept.claims.values().find(has).cloned()
     }
 
+    /// L1 has reorganised: forgets what leaves step to, and drops what is computed of that.
+    pub fn reorganised(&mut self) {
+        self.job = None;
+        let mut kept = self.shared.kept();
+        kept.claims.clear();
+        kept.fork += 1;
+    }
+
     /// Nothing is disputed: forgets all, files too.
     pub fn clear(&mut self) {
         let mut kept = self.shared.kept();
         if kept.claims.is_empty() && self.job.is_none() {
             return;
         }
-        *kept = Kept::default();
+        *kept = Kept { fork: kept.fork, ..Kept::default() };
         drop(kept);
         self.job = None;
         match fs::remove_dir_all(&self.shared.dir) {
@@ -182,9 +192,13 @@ impl Shared {
 
     /// Everything that the step from a leaf reads.
     async fn claim(shared: &Arc<Self>, leaf: B256) -> Result<Arc<Claim>, Reason> {
-        if let Some(claim) = shared.kept().claims.get(&leaf) {
-            return Ok(claim.clone());
-        }
+        let fork = {
+            let kept = shared.kept();
+            if let Some(claim) = kept.claims.get(&leaf) {
+                return Ok(claim.clone());
+            }
+            kept.fork
+        };
         let leaves = shared.leaves.clone();
         let index = leaves.index_of(leaf).map_err(|error| unknown(error.into(), 0))?;
         let index = index.ok_or(Reason::Stranger)?;
@@ -203,7 +217,10 @@ impl Shared {
         let build = move || leaves.step_claim(index, &blobs);
         let built = tokio::task::spawn_blocking(build).await.map_err(|_| Reason::Disagrees)?;
         let claim = Arc::new(built.map_err(|error| unknown(error, index))?);
-        shared.kept().claims.insert(leaf, claim.clone());
+        let mut kept = shared.kept();
+        if kept.fork == fork {
+            kept.claims.insert(leaf, claim.clone());
+        }
         Ok(claim)
     }
 
@@ -304,10 +321,12 @@ fn stride_failed(error: StrideError) -> Reason {
 fn unknown(error: StepError, leaf: u64) -> Reason {
     tracing::warn!(leaf, %error, "a disputed step cannot be put together");
     match error {
-        StepError::UnknownLeaf(_) | StepError::Replaced(_) => Reason::Following { record: leaf },
         StepError::UnknownRecord(record) => Reason::NoData { record },
-        StepError::Pruned { block, .. } => Reason::NoData { record: block },
-        StepError::Store(_) => Reason::NotBegun,
+        // The follower has to catch up, or an operator has to act: the log says which.
+        StepError::UnknownLeaf(_)
+        | StepError::Replaced(_)
+        | StepError::Pruned { .. }
+        | StepError::Store(_) => Reason::NotBegun,
         StepError::Differs { .. }
         | StepError::Step { .. }
         | StepError::Log(_)
