@@ -6,17 +6,19 @@ use alloy_primitives::{Address, B256, TxKind, U256};
 use alloy_sol_types::SolCall;
 
 use annex_l1::contracts::Tournament::{proveCall, withdrawCall};
-use annex_settle::{Action, Book, Need, Plan, Player, View};
+use annex_settle::{Action, Book, Commitment, Need, Plan, Player, View};
 use rand::rngs::StdRng;
 use rand::seq::SliceRandom;
 use rand::{Rng, SeedableRng};
 
 use crate::compute::Computer;
-use crate::l1::{BLOCK_TIME, Call, L1, said};
+use crate::l1::{BLOCK_TIME, Call, GAS_PRICE, L1, said};
 use crate::l2::ETHER;
 use crate::liar::Liar;
 use crate::world::World;
 
+/// Most gas that a match refunds (spec/settlement.md, "Bonds").
+const MATCH_GAS: u128 = 3_150_000;
 /// Wei that a party begins with.
 const PURSE: u128 = 100 * ETHER;
 
@@ -115,6 +117,10 @@ pub struct Report {
     pub delay: u64,
     /// What the honest gained, and lost if negative, in wei, gas included.
     pub honest: Vec<i128>,
+    /// The same of all others together.
+    pub others: i128,
+    /// Commitments of others that did not survive.
+    pub lost: u64,
     /// Wei that the honest paid for gas.
     pub gas_wei: U256,
     /// Gas that the honest used, and the most of one of their transactions.
@@ -336,8 +342,14 @@ impl Game {
             self.world.l1.balance(*account).to::<i128>() - begin.to::<i128>()
         };
         let (mut tournaments, mut commitments, mut most) = ([0; 3], [0; 3], [0; 3]);
-        let mut survivors = Vec::new();
+        let (mut survivors, mut lost, mut matches, mut paid) = (Vec::new(), 0, 0, true);
         for tournament in self.world.tournaments() {
+            let of_others = |it: &&Commitment| !honest.contains(&it.claimer);
+            let died = |it: &&Commitment| it.root != tournament.survivor;
+            lost += tournament.commitments.iter().filter(of_others).filter(died).count() as u64;
+            matches += tournament.matches.len() as u64;
+            let survivor = tournament.commitment(tournament.survivor);
+            paid &= tournament.level > 0 || survivor.is_some_and(|it| !of_others(&it));
             let (level, count) =
                 (usize::from(tournament.level), tournament.commitments.len() as u64);
             tournaments[level] += 1;
@@ -349,9 +361,23 @@ impl Game {
             assert!(tournament.closed, "{tournament:?}");
             assert_eq!(tournament.pot, 0, "{tournament:?}");
         }
+        let others: i128 = self
+            .purse
+            .iter()
+            .map(|(it, _)| it)
+            .filter(|it| !honest.contains(it))
+            .map(balance)
+            .sum();
+        // Spec/settlement.md, "The attacker": the bonds, less what its own moves were refunded. Unless it was first with the truth.
+        let params = self.world.params;
+        let refunds = u128::from(matches) * MATCH_GAS * u128::from(GAS_PRICE);
+        let owed = (u128::from(lost) * params.bond).saturating_sub(refunds);
+        assert!(!paid || -others >= owed as i128, "lies cost {} wei, not {owed}", -others);
         Report {
             delay,
             honest: honest.iter().map(balance).collect(),
+            others,
+            lost,
             gas_wei: honest.iter().map(|it| spent(it).wei).sum(),
             gas: honest.iter().map(|it| spent(it).gas).sum(),
             most_gas: honest.iter().map(|it| spent(it).most_gas).max().unwrap_or_default(),
