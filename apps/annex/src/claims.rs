@@ -21,7 +21,7 @@ use std::{collections::BTreeMap, path::PathBuf, time::Duration};
 #[command(
     args_conflicts_with_subcommands = true,
     after_help = "Examples:
-  annex claims                 ranges and claims, who made them, how long they can be disputed
+  annex claims                 ranges, claims and matches, with bonds and clocks
   annex claims watch           disputes as they are played, move by move"
 )]
 pub struct ClaimsArgs {
@@ -168,10 +168,7 @@ async fn show(mut chain: Chain, count: u64) -> Result<(), ClaimsError> {
         ]);
     }
     table.print();
-    let open: usize = state.tournaments.values().map(open_matches).sum();
-    if open > 0 {
-        println!("\n{open} matches are played: annex claims watch");
-    }
+    print_matches(&chain, &state);
     Ok(())
 }
 
@@ -214,6 +211,43 @@ fn print_ranges(chain: &Chain, state: &Settlement) {
     }
     table.print();
     println!();
+}
+
+/// The matches that are played, with what each side has left.
+fn print_matches(chain: &Chain, state: &Settlement) {
+    let grace = chain.deployment.parameters.move_grace;
+    let header = ["MATCH", "ABOUT", "BETWEEN", "AMONG", "ON TURN", "CLOCKS"];
+    let mut table = Table::new(header);
+    for tournament in state.tournaments.values() {
+        for m in tournament.matches.iter().filter(|m| m.phase != dispute::OVER) {
+            let side = |root| tournament.commitments.iter().find(|c| c.root == root);
+            let (Some(one), Some(two)) = (side(m.one), side(m.two)) else { continue };
+            let by = |c: &CommitmentView| ui::short_address(c.claimer);
+            let clock = |c: &CommitmentView| {
+                let turn =
+                    if c.since == 0 { 0 } else { state.at.timestamp.saturating_sub(c.since) };
+                ui::duration(c.clock.saturating_sub(turn.saturating_sub(grace)))
+            };
+            let on_turn = match m.phase {
+                dispute::CHILD => format!("tournament {}", m.child),
+                dispute::PROVE => "L1, by a proof".to_owned(),
+                _ => by(if m.oneMoves { one } else { two }),
+            };
+            table.row([
+                dispute::match_name(m.id),
+                dispute::covered(tournament.view.level).to_owned(),
+                format!("{} and {}", by(one), by(two)),
+                format!("2^{} {}", m.height, dispute::unit(tournament.view.level)),
+                on_turn,
+                format!("{} and {}", clock(one), clock(two)),
+            ]);
+        }
+    }
+    if !table.rows.is_empty() {
+        println!();
+        table.print();
+        println!("\nmove by move: annex claims watch");
+    }
 }
 
 fn left(chain: &Chain, state: &Settlement, range: &Range) -> String {

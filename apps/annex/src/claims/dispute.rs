@@ -10,8 +10,8 @@ use annex_l1::settlement::{
 use std::collections::{BTreeMap, BTreeSet};
 
 /// `MatchView.phase` (contracts/src/l1/Tournament.sol).
-const CHILD: u8 = 1;
-const PROVE: u8 = 2;
+pub const CHILD: u8 = 1;
+pub const PROVE: u8 = 2;
 pub const OVER: u8 = 3;
 
 /// Binary logarithm of the instructions between two states of level 1.
@@ -353,7 +353,7 @@ impl Story {
     }
 }
 
-fn covered(level: u8) -> &'static str {
+pub fn covered(level: u8) -> &'static str {
     match level {
         0 => "the chain",
         1 => "a step's run",
@@ -361,7 +361,7 @@ fn covered(level: u8) -> &'static str {
     }
 }
 
-fn unit(level: u8) -> &'static str {
+pub fn unit(level: u8) -> &'static str {
     match level {
         0 => "steps",
         1 => "strides",
@@ -374,7 +374,7 @@ fn tournament_of(id: U256) -> U256 {
 }
 
 /// Tournament and place.
-fn match_name(id: U256) -> String {
+pub fn match_name(id: U256) -> String {
     format!("{}.{}", tournament_of(id), id & U256::from(u32::MAX))
 }
 
