@@ -14,7 +14,7 @@ use crate::{Error, Result, deps, guest, tidy};
 struct Counts {
     /// Of each property test; proptest's own default is 256.
     cases: u32,
-    /// How many times more states and proofs `tests/conformance` makes.
+    /// How many times more states, proofs and disputes `tests/conformance`, `tests/sim` and `host/settle` make.
     conformance: u32,
     /// Call sequences of each Solidity invariant.
     invariant_runs: u32,

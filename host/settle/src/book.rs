@@ -51,6 +51,10 @@ pub enum Reason {
     NoData {
         record: u64,
     },
+    /// The state after a block, which is kept no longer.
+    NoState {
+        block: u64,
+    },
     /// The leaf is not one of the chain that this party follows.
     Stranger,
     /// The machine's run comes to another leaf than the native step: one of the two is wrong, and nothing is staked on either.

@@ -322,11 +322,11 @@ fn unknown(error: StepError, leaf: u64) -> Reason {
     tracing::warn!(leaf, %error, "a disputed step cannot be put together");
     match error {
         StepError::UnknownRecord(record) => Reason::NoData { record },
-        // The follower has to catch up, or an operator has to act: the log says which.
-        StepError::UnknownLeaf(_)
-        | StepError::Replaced(_)
-        | StepError::Pruned { .. }
-        | StepError::Store(_) => Reason::NotBegun,
+        StepError::Pruned { block, .. } => Reason::NoState { block },
+        // Never `NotBegun`: that would be asked for again at once.
+        StepError::UnknownLeaf(_) | StepError::Replaced(_) | StepError::Store(_) => {
+            Reason::Stranger
+        }
         StepError::Differs { .. }
         | StepError::Step { .. }
         | StepError::Log(_)

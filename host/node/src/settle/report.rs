@@ -153,6 +153,9 @@ fn need(need: &Need) -> String {
 
 fn reason(reason: Reason) -> String {
     match reason {
+        Reason::NoState { block } => {
+            format!("the state of block {block} is no longer kept: --history, --keep-witnesses")
+        }
         Reason::NotBegun => "waits for its turn".to_owned(),
         Reason::Computing(progress) => {
             format!("being computed, {} instructions so far", progress.steps)
