@@ -10,6 +10,7 @@ mod licence;
 mod metadata;
 mod pipeline;
 mod process;
+mod programs;
 mod tidy;
 
 use std::path::PathBuf;

@@ -7,7 +7,7 @@ use serde_json::Value;
 
 use crate::metadata::Metadata;
 use crate::process::{cargo, command, read, root, run, run_observed, version};
-use crate::{Error, Result, deps, guest, tidy};
+use crate::{Error, Result, deps, guest, programs, tidy};
 
 /// How long the tests of `soak` run.
 #[derive(Clone, Copy)]
@@ -247,19 +247,22 @@ fn build() -> Result {
     run(&mut cargo(&["test", "--release", "--workspace", "--locked", "--no-run"]))
 }
 
+/// The test programs beside each other, as most of them wait for a chain, then the examples in the docs.
 fn rust(tally: &mut Tally, counts: Option<Counts>) -> Result {
-    let binary = Metadata::load()?.target_directory.join("release/annex");
-    let mut command = cargo(&["test", "--release", "--workspace", "--locked"]);
-    command.env("ANNEX_BIN", binary);
+    let mut environment =
+        vec![("ANNEX_BIN", Metadata::load()?.target_directory.join("release/annex").into())];
     if let Some(counts) = counts {
-        command
-            .env("ANNEX_SOAK", "1")
-            .env("ANNEX_CASES", counts.conformance.to_string())
-            .env("ANNEX_IDLE_SECONDS", counts.idle_seconds.to_string())
-            .env("ANNEX_CRASHES", counts.crashes.to_string())
-            .env("PROPTEST_CASES", counts.cases.to_string());
+        environment.extend([
+            ("ANNEX_SOAK", "1".into()),
+            ("ANNEX_CASES", counts.conformance.to_string().into()),
+            ("ANNEX_IDLE_SECONDS", counts.idle_seconds.to_string().into()),
+            ("ANNEX_CRASHES", counts.crashes.to_string().into()),
+            ("PROPTEST_CASES", counts.cases.to_string().into()),
+        ]);
     }
-    run_observed(&mut command, |line| tally.observe(line))
+    programs::run_all(&environment, |line| tally.observe(line))?;
+    let mut docs = cargo(&["test", "--release", "--workspace", "--locked", "--doc"]);
+    run_observed(&mut docs, |line| tally.observe(line))
 }
 
 /// Each target of `tests/fuzz`, one after another. cargo-fuzz wants a nightly compiler's
