@@ -179,7 +179,7 @@ fn npm() -> Result {
 }
 
 fn npm_folders() -> impl Iterator<Item = &'static str> {
-    let known = ["contracts", "tests/clients"];
+    let known = ["contracts", "tests/clients", "examples"];
     known.into_iter().filter(|folder| root().join(folder).join("package-lock.json").exists())
 }
 
