@@ -27,7 +27,7 @@ const KEPT_ACCOUNTS: usize = 1024;
 #[derive(Debug)]
 pub struct Evm<R: StateReader> {
     rules: Rules,
-    block: BlockEnv,
+    pub(crate) block: BlockEnv,
     pub(crate) inner: RevmEvm<R>,
 }
 
@@ -227,13 +227,13 @@ impl<R: StateReader> Evm<R> {
     }
 
     /// The reader's error; what the transaction did is dropped.
-    fn fail(&mut self) -> R::Error {
+    pub(crate) fn fail(&mut self) -> R::Error {
         self.discard();
         self.database_mut().failure.take().expect("set by every read that is interrupted")
     }
 
     /// Moves what the transaction changed from the journal to the overlay.
-    fn keep(&mut self) {
+    pub(crate) fn keep(&mut self) {
         let journal = &mut self.inner.ctx.journaled_state;
         for (address, account) in journal.inner.state.drain() {
             journal.database.absorb(address, account);
@@ -265,7 +265,7 @@ impl<R: StateReader> Evm<R> {
     }
 }
 
-fn outcome(result: ExecutionResult, data_gas: u64) -> Outcome {
+pub(crate) fn outcome(result: ExecutionResult, data_gas: u64) -> Outcome {
     let execution_gas = result.tx_gas_used();
     let contract_address = result.created_address();
     let (status, logs, output) = match result {

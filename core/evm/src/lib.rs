@@ -4,6 +4,7 @@
 //! A user's outcome is data ([`Outcome`], [`InvalidTransaction`]); the error channel carries only what the state
 //! reader could not deliver.
 
+#[cfg(feature = "host")]
 mod call;
 #[cfg(not(feature = "host"))]
 mod crypto;
@@ -11,14 +12,23 @@ mod database;
 mod env;
 mod evm;
 mod handler;
+#[cfg(feature = "host")]
+mod inspect;
 mod outcome;
+#[cfg(feature = "host")]
+mod trace;
 mod validate;
 
-pub use call::{AccountOverride, CallRequest};
+#[cfg(feature = "host")]
+pub use call::{AccountOverride, CallRequest, Simulated, Simulation};
 pub use database::CodeCache;
 pub use env::{BlockEnv, Rules};
 pub use evm::Evm;
+#[cfg(feature = "host")]
+pub use inspect::{WatchError, Watchdog};
 pub use outcome::{Halt, InvalidTransaction, Outcome, Status};
+#[cfg(feature = "host")]
+pub use trace::{TracedAt, Tracer, TracerError};
 pub use validate::check;
 
 #[cfg(test)]

@@ -12,6 +12,7 @@ mod calls;
 mod deposits;
 mod differential;
 mod invalid;
+mod traces;
 mod transactions;
 
 const SENDER: Address = Address::repeat_byte(0xaa);
@@ -96,6 +97,10 @@ fn block() -> BlockEnv {
 
 fn evm(rules: Rules, memory: Memory) -> Evm<Memory> {
     Evm::new(rules, block(), memory)
+}
+
+fn unbounded() -> Watchdog<'static> {
+    Watchdog { expired: &|| false, bytes: usize::MAX }
 }
 
 fn funded() -> Memory {

@@ -269,7 +269,7 @@ impl ExecutedBlock {
 }
 
 /// The slots of `L1Block` from 0 on that every block sets.
-fn l1_block_slots(origin: &Origin) -> [U256; 7] {
+pub fn l1_block_slots(origin: &Origin) -> [U256; 7] {
     let env = &origin.env;
     let word = |hash: B256| U256::from_be_bytes(hash.0);
     [

@@ -82,7 +82,7 @@ fn estimate_is_the_least_gas_that_works() {
     outer.extend([0x60, success, 0x57, 0x60, 0, 0x60, 0, 0xfd, 0x5b, 0]);
     let memory = funded().with_code(RECEIVER, &outer).with_code(CONTRACT, STORE);
     let mut evm = evm(Rules::L2, memory);
-    let gas = evm.estimate_gas(&request()).unwrap().unwrap().unwrap();
+    let gas = evm.estimate_gas(&request(), &mut unbounded()).unwrap().unwrap().unwrap();
     let with = |evm: &mut Evm<Memory>, gas_limit| {
         evm.call(&CallRequest { gas_limit, ..request() }).unwrap().unwrap()
     };
@@ -92,12 +92,12 @@ fn estimate_is_the_least_gas_that_works() {
     assert!(!with(&mut evm, gas - 1).success());
 
     let transfer = CallRequest { to: TxKind::Call(BENEFICIARY), ..request() };
-    assert_eq!(evm.estimate_gas(&transfer).unwrap().unwrap().unwrap(), 21_000);
+    assert_eq!(evm.estimate_gas(&transfer, &mut unbounded()).unwrap().unwrap().unwrap(), 21_000);
 }
 
 #[test]
 fn estimate_of_a_call_that_reverts_is_its_outcome() {
     let mut evm = evm(Rules::L2, Memory::default().with_code(RECEIVER, &[0x60, 0, 0x60, 0, 0xfd]));
-    let outcome = evm.estimate_gas(&request()).unwrap().unwrap().unwrap_err();
+    let outcome = evm.estimate_gas(&request(), &mut unbounded()).unwrap().unwrap().unwrap_err();
     assert_eq!(outcome.status, Status::Revert);
 }
