@@ -15,7 +15,7 @@ use crate::evm::outcome;
 use crate::handler::{Charges, RevmContext};
 use crate::inspect::{Guard, Recording, Started};
 use crate::validate::{authorizations, intrinsic_gas, least_gas};
-use crate::{BlockEnv, Evm, InvalidTransaction, Outcome, Rules, WatchError, Watchdog};
+use crate::{BlockEnv, Evm, InvalidTransaction, Outcome, Rules, WatchResult, Watchdog};
 
 const DYNAMIC_FEE_TYPE: u8 = 2;
 const BLOB_TYPE: u8 = 3;
@@ -97,7 +97,7 @@ impl<R: StateReader> Evm<R> {
         &mut self,
         request: &CallRequest,
         watchdog: &mut Watchdog<'_>,
-    ) -> Result<Checked<Outcome>, WatchError<R::Error>> {
+    ) -> WatchResult<Outcome, R::Error> {
         self.inspected_call(request, NoOpInspector, watchdog).map(|done| done.map(|(done, _)| done))
     }
 
@@ -106,7 +106,7 @@ impl<R: StateReader> Evm<R> {
         request: &CallRequest,
         inspector: I,
         watchdog: &mut Watchdog<'_>,
-    ) -> Result<Checked<(Outcome, I)>, WatchError<R::Error>> {
+    ) -> WatchResult<(Outcome, I), R::Error> {
         let Started { intrinsic, charges, .. } = match self.start_call(request, None)? {
             Ok(started) => started,
             Err(invalid) => return Ok(Err(invalid)),
@@ -123,7 +123,7 @@ impl<R: StateReader> Evm<R> {
         &mut self,
         request: &CallRequest,
         watchdog: &mut Watchdog<'_>,
-    ) -> Result<Checked<Result<u64, Outcome>>, WatchError<R::Error>> {
+    ) -> WatchResult<Result<u64, Outcome>, R::Error> {
         let mut request = request.clone();
         let outcome = match self.watched_call(&request, watchdog)? {
             Ok(outcome) if outcome.success() => outcome,
@@ -152,7 +152,7 @@ impl<R: StateReader> Evm<R> {
         &mut self,
         request: &CallRequest,
         watchdog: &mut Watchdog<'_>,
-    ) -> Result<Checked<(AccessList, Outcome)>, WatchError<R::Error>> {
+    ) -> WatchResult<(AccessList, Outcome), R::Error> {
         let mut request = request.clone();
         for _ in 1..ACCESS_LIST_RUNS {
             // What is in the list costs other gas, so that the call may touch something else.
@@ -173,7 +173,7 @@ impl<R: StateReader> Evm<R> {
         &mut self,
         request: &CallRequest,
         watchdog: &mut Watchdog<'_>,
-    ) -> Result<Checked<(Outcome, AccessList)>, WatchError<R::Error>> {
+    ) -> WatchResult<(Outcome, AccessList), R::Error> {
         let inspector = AccessListInspector::new(request.access_list.clone());
         let done = self.inspected_call(request, inspector, watchdog)?;
         Ok(done.map(|(outcome, inspector)| (outcome, inspector.into_access_list())))
@@ -185,7 +185,7 @@ impl<R: StateReader> Evm<R> {
         request: &CallRequest,
         how: Simulation,
         watchdog: &mut Watchdog<'_>,
-    ) -> Result<Checked<Simulated>, WatchError<R::Error>> {
+    ) -> WatchResult<Simulated, R::Error> {
         let Started { intrinsic, charges, .. } = match self.start_call(request, Some(how))? {
             Ok(started) => started,
             Err(invalid) => return Ok(Err(invalid)),

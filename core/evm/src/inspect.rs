@@ -52,6 +52,9 @@ pub enum WatchError<E> {
     TooLarge,
 }
 
+/// Of a watched execution: the host's or the watchdog's error, or why the transaction cannot start, or what it did.
+pub type WatchResult<T, E> = Result<Result<T, InvalidTransaction>, WatchError<E>>;
+
 impl<E> From<E> for WatchError<E> {
     fn from(error: E) -> Self {
         Self::Reader(error)

@@ -25,7 +25,7 @@ pub use database::CodeCache;
 pub use env::{BlockEnv, Rules};
 pub use evm::Evm;
 #[cfg(feature = "host")]
-pub use inspect::{WatchError, Watchdog};
+pub use inspect::{WatchError, WatchResult, Watchdog};
 pub use outcome::{Halt, InvalidTransaction, Outcome, Status};
 #[cfg(feature = "host")]
 pub use trace::{TracedAt, Tracer, TracerError};

@@ -18,7 +18,7 @@ use revm_inspectors::tracing::{DebugInspector, DebugInspectorError, TransactionC
 use crate::database::{Interrupted, StateDb};
 use crate::evm::outcome;
 use crate::inspect::{Guard, Recording, Started};
-use crate::{CallRequest, Evm, Halt, InvalidTransaction, Outcome, Status, WatchError, Watchdog};
+use crate::{CallRequest, Evm, Halt, Outcome, Status, WatchError, WatchResult, Watchdog};
 
 /// A tracer as a request names it.
 #[derive(Debug)]
@@ -113,7 +113,7 @@ impl<R: StateReader> Evm<R> {
         at: TracedAt,
         tracer: &mut Tracer,
         watchdog: &mut Watchdog<'_>,
-    ) -> Result<Result<(Outcome, GethTrace), InvalidTransaction>, WatchError<R::Error>> {
+    ) -> WatchResult<(Outcome, GethTrace), R::Error> {
         let started = match self.start(transaction)? {
             Ok(started) => started,
             Err(invalid) => return Ok(Err(invalid)),
@@ -133,7 +133,7 @@ impl<R: StateReader> Evm<R> {
         request: &CallRequest,
         tracer: &mut Tracer,
         watchdog: &mut Watchdog<'_>,
-    ) -> Result<Result<(Outcome, GethTrace), InvalidTransaction>, WatchError<R::Error>> {
+    ) -> WatchResult<(Outcome, GethTrace), R::Error> {
         let started = match self.start_call(request, None)? {
             Ok(started) => started,
             Err(invalid) => return Ok(Err(invalid)),
