@@ -1,32 +1,35 @@
 //! `annex bench`: standard JSON-RPC only, so that it measures any Ethereum node alike.
 
 mod latency;
+mod load;
+mod process;
 mod throughput;
+mod workload;
 
 use crate::rpc_client::{RpcClient, RpcError};
-use alloy_consensus::{SignableTransaction, TxEip1559};
-use alloy_eips::eip2718::Encodable2718;
-use alloy_network::TxSignerSync;
+use alloy_consensus::TxEip1559;
 use alloy_primitives::{Address, B256, Bytes, TxKind, U256};
-use alloy_signer_local::{
-    LocalSignerError, MnemonicBuilder, PrivateKeySigner, coins_bip39::English,
-};
+use alloy_signer_local::{LocalSignerError, MnemonicBuilder, coins_bip39::English};
 use clap::{Args, Subcommand};
 use serde_json::json;
+use std::path::PathBuf;
+use workload::Account;
 
 #[derive(Debug, Subcommand)]
 pub enum Bench {
     /// Time from sending a transfer to holding its receipt, one client, one at a time
-    #[command(after_help = "Example: annex bench latency --rpc http://127.0.0.1:9545 --count 2000")]
+    #[command(after_help = "Examples:
+  annex bench latency --rpc http://127.0.0.1:9545 --count 2000
+  annex bench latency --load 7000      while others send 7,000 transfers a second")]
     Latency(latency::Latency),
-    /// Transfers a second in sealed blocks: 100 senders, 8 connections, batches of 50
-    #[command(
-        after_help = "Example: annex bench throughput --rpc http://127.0.0.1:9545 --seconds 30"
-    )]
+    /// Transactions a second in sealed blocks, the load being signed beforehand
+    #[command(after_help = "Examples:
+  annex bench throughput --rpc http://127.0.0.1:9545 --seconds 30
+  annex bench throughput --kind swaps --accounts 1000 --pid $(pidof annex)")]
     Throughput(throughput::Throughput),
 }
 
-#[derive(Debug, Args)]
+#[derive(Clone, Debug, Args)]
 pub struct Target {
     /// The node to measure
     #[arg(long, default_value = "http://127.0.0.1:9545")]
@@ -43,8 +46,18 @@ pub struct Target {
 pub enum BenchError {
     #[error(transparent)]
     Rpc(#[from] RpcError),
-    #[error("--key is no secp256k1 key: {0}")]
-    Key(#[from] LocalSignerError),
+    #[error("--key is no secp256k1 key")]
+    Key,
+    #[error("development keys: {0}")]
+    DevKey(#[from] LocalSignerError),
+    #[error(
+        "no creation code in {path}; `npm ci --prefix tests/clients` gets it, --artifacts says where it is"
+    )]
+    Artifact { path: PathBuf },
+    #[error("a connection's task ended early")]
+    Stopped,
+    #[error("the process {pid} cannot be watched; is it running here?")]
+    NoProcess { pid: u32 },
     #[error("transfer {hash} failed or never got a receipt")]
     Failed { hash: B256 },
     #[error("the promise of transfer {hash} is not signed by the leader {leader}")]
@@ -62,11 +75,12 @@ pub async fn run(bench: Bench) -> Result<(), BenchError> {
 
 const DEV_MNEMONIC: &str = "test test test test test test test test test test test junk";
 
-fn funded_signer(target: &Target) -> Result<PrivateKeySigner, BenchError> {
-    Ok(match target.key {
-        Some(key) => PrivateKeySigner::from_bytes(&key).map_err(LocalSignerError::from)?,
-        None => MnemonicBuilder::<English>::default().phrase(DEV_MNEMONIC).build()?,
-    })
+fn funded_account(target: &Target) -> Result<Account, BenchError> {
+    let key = match target.key {
+        Some(key) => key,
+        None => MnemonicBuilder::<English>::default().phrase(DEV_MNEMONIC).build()?.to_bytes(),
+    };
+    Account::new(&key).ok_or(BenchError::Key)
 }
 
 /// What a transfer costs on the node measured, asked once.
@@ -96,31 +110,33 @@ impl Terms {
             Err(RpcError::Call { .. }) => 0,
             Err(error) => return Err(error.into()),
         };
-        let base = self.max_fee_per_gas - self.tip;
-        Ok(Self { tip, max_fee_per_gas: base + tip, ..self })
+        Ok(self.with_tip(tip))
     }
 
-    /// Signed EIP-1559 transfer and its hash.
-    fn transfer(
+    fn with_tip(self, tip: u128) -> Self {
+        let base = self.max_fee_per_gas - self.tip;
+        Self { tip, max_fee_per_gas: base + tip, ..self }
+    }
+
+    fn transaction(
         &self,
-        from: &PrivateKeySigner,
         nonce: u64,
-        to: Address,
+        to: TxKind,
         value: U256,
-    ) -> (Bytes, B256) {
-        let mut tx = TxEip1559 {
+        input: Bytes,
+        gas_limit: u64,
+    ) -> TxEip1559 {
+        TxEip1559 {
             chain_id: self.chain_id,
             nonce,
-            gas_limit: self.gas_limit,
+            gas_limit,
             max_fee_per_gas: self.max_fee_per_gas,
             max_priority_fee_per_gas: self.tip,
-            to: TxKind::Call(to),
+            to,
             value,
-            ..Default::default()
-        };
-        let signature = from.sign_transaction_sync(&mut tx).expect("a local key signs");
-        let signed = tx.into_signed(signature);
-        (signed.encoded_2718().into(), *signed.hash())
+            input,
+            access_list: Default::default(),
+        }
     }
 }
 

@@ -65,10 +65,22 @@ impl RpcClient {
             .ok_or(RpcError::Shape { method: method.to_owned(), field: "quantity" })
     }
 
+    pub fn url(&self) -> &str {
+        &self.url
+    }
+
     async fn post(&self, body: &Value) -> Result<Value, RpcError> {
+        let bytes = self.post_raw(body.to_string().into_bytes()).await?;
+        serde_json::from_slice(&bytes)
+            .map_err(|source| RpcError::Json { url: self.url.clone(), source })
+    }
+
+    /// Sends JSON as it is and returns the answer as it comes.
+    pub async fn post_raw(&self, body: Vec<u8>) -> Result<Vec<u8>, RpcError> {
         let url = || self.url.clone();
         let http = |source| RpcError::Http { url: url(), source };
-        let mut answer = self.http.post(&self.url).json(body).send().await.map_err(http)?;
+        let request = self.http.post(&self.url).header("content-type", "application/json");
+        let mut answer = request.body(body).send().await.map_err(http)?;
         let mut bytes = Vec::new();
         while let Some(chunk) = answer.chunk().await.map_err(http)? {
             if bytes.len() + chunk.len() > MAX_ANSWER {
@@ -76,7 +88,7 @@ impl RpcClient {
             }
             bytes.extend_from_slice(&chunk);
         }
-        serde_json::from_slice(&bytes).map_err(|source| RpcError::Json { url: url(), source })
+        Ok(bytes)
     }
 }
 

@@ -1,203 +1,300 @@
-use super::{BenchError, Target, Terms, funded_signer, nonce_of, require_funds};
+use super::{
+    BenchError, Target,
+    load::{Load, LoadArgs, Tally},
+    process,
+};
 use crate::{
     machine,
     rpc_client::{RpcClient, RpcError, parse_quantity},
 };
-use alloy_primitives::{Address, B256, Bytes, U256, keccak256};
-use alloy_signer_local::PrivateKeySigner;
 use clap::Args;
-use futures_util::future::try_join_all;
 use indicatif::{ProgressBar, ProgressStyle};
 use serde_json::{Value, json};
-use std::time::{Duration, Instant};
+use std::{sync::atomic::Ordering::Relaxed, time::Duration};
+use tokio::time::{Instant, sleep, sleep_until};
 
-const SENDERS: usize = 100;
-const CONNECTIONS: usize = 8;
-const BATCH: usize = 50;
-/// After a refusal.
-const PAUSE: Duration = Duration::from_millis(100);
+/// Seconds of a trial run, which says how much has to be signed.
+const TRIAL: u64 = 3;
+/// A load that need not be signed while it runs is taken faster by this at most.
+const FASTER: f64 = 2.2;
+/// Calls in one batch.
+const CHUNK: usize = 500;
+/// Blocks whose receipts are looked at.
+const SAMPLED_BLOCKS: usize = 12;
+/// For everything that was accepted to be sealed.
+const PATIENCE: Duration = Duration::from_secs(120);
 
 #[derive(Debug, Args)]
 pub struct Throughput {
     #[command(flatten)]
     target: Target,
+    #[command(flatten)]
+    load: LoadArgs,
     /// Length of the measurement
     #[arg(long, default_value_t = 20)]
     seconds: u64,
+    /// Seconds of load before the measurement begins
+    #[arg(long, default_value_t = 5)]
+    warm_up: u64,
+    /// The node's process, to say what processor time and memory it takes
+    #[arg(long)]
+    pid: Option<u32>,
 }
 
-/// One connection's senders and their next nonces.
-struct Lane {
-    client: RpcClient,
-    senders: Vec<(PrivateKeySigner, u64)>,
+/// What stands at one moment of the run.
+struct Mark {
+    at: Instant,
+    head: u64,
+    accepted: u64,
+    client_cpu: u64,
+    node: Option<process::Usage>,
+}
+
+/// The measurement.
+struct Figures {
+    seconds: f64,
+    sealed: u64,
+    accepted: u64,
+    refused: u64,
+    signed_late: u64,
+    first_block: u64,
+    last_block: u64,
+    client_cpu: u64,
+    node_cpu: Option<u64>,
+    node_rss: Option<u64>,
+    /// Transactions that are sealed and not safe at the end, where the node says what is safe.
+    unsafe_transactions: Option<u64>,
+    /// Until everything accepted was sealed.
+    drain: Duration,
+    /// Failed ones among the receipts looked at.
+    failed: usize,
+    receipts: usize,
 }
 
 pub async fn run(options: Throughput) -> Result<(), BenchError> {
-    let Throughput { target, seconds } = options;
+    let Throughput { target, load: args, seconds, warm_up, pid } = options;
     let client = RpcClient::new(&target.rpc);
-    let bank = funded_signer(&target)?;
-    require_funds(&client, &target.rpc, bank.address()).await?;
-    let to = Address::repeat_byte(0xbe);
-    let terms = Terms::ask(&client, bank.address(), to).await?;
-    let lanes = fund(&client, &bank, terms, &target.rpc).await?;
-    let first = client.quantity("eth_blockNumber", json!([])).await?;
-    let start = Instant::now();
-    let deadline = start + Duration::from_secs(seconds);
-    let bar = progress(seconds, target.json);
-    let sends = lanes.into_iter().map(|lane| send_until(lane, terms, to, deadline, bar.clone()));
-    let accepted: usize = try_join_all(sends).await?.into_iter().sum();
-    let sealed = count_sealed(&client, first, accepted).await?;
-    let elapsed = start.elapsed();
+    let mut load = Load::prepare(&target, &args).await?;
+    let bar = progress(target.json);
+    bar.set_message("trial run");
+    let rate = trial(&mut load).await?;
+    bar.set_message("signing");
+    load.sign((rate * FASTER * (seconds + warm_up) as f64) as usize);
+    bar.set_message("measuring");
+    load.tally = Default::default();
+    let start = Instant::now() + Duration::from_secs(warm_up);
+    let end = start + Duration::from_secs(seconds);
+    let tally = load.tally.clone();
+    let marks = async {
+        sleep_until(start).await;
+        let first = mark(&client, &tally, pid).await?;
+        sleep_until(end).await;
+        Ok::<_, BenchError>((first, mark(&client, &tally, pid).await?))
+    };
+    let (sent, marks) = tokio::join!(load.run(end, None), marks);
+    sent?;
+    let (first, last) = marks?;
+    bar.set_message("counting");
+    let figures = evaluate(&client, &tally, first, last).await?;
     bar.finish_and_clear();
-    let tps = sealed as f64 / elapsed.as_secs_f64();
-    if target.json {
-        println!("{}", json!({"tps": tps.round(), "sealed": sealed, "accepted": accepted}));
-    } else {
-        println!("{}", machine::line());
-        println!(
-            "{SENDERS} senders, {CONNECTIONS} connections, batches of {BATCH} on {}",
-            target.rpc
-        );
-        println!(
-            "{tps:.0} transfers a second in sealed blocks ({sealed} in {:.1} s)",
-            elapsed.as_secs_f64()
-        );
-    }
+    figures.report(&target, &args);
     Ok(())
 }
 
-fn progress(seconds: u64, hidden: bool) -> ProgressBar {
+fn progress(hidden: bool) -> ProgressBar {
     if hidden {
         return ProgressBar::hidden();
     }
-    let style = ProgressStyle::with_template("{elapsed} {wide_bar} {pos} transfers accepted");
-    ProgressBar::no_length()
-        .with_style(style.expect("a fixed template"))
-        .with_message(format!("{seconds} s"))
+    let style = ProgressStyle::with_template("{spinner} {msg} ({elapsed})");
+    let bar = ProgressBar::new_spinner().with_style(style.expect("a fixed template"));
+    bar.enable_steady_tick(Duration::from_millis(200));
+    bar
 }
 
-/// Gives every sender ether from the bank and waits for it.
-async fn fund(
+/// Transactions a second while they are signed as they are sent.
+async fn trial(load: &mut Load) -> Result<f64, BenchError> {
+    let start = Instant::now();
+    load.run(start + Duration::from_secs(TRIAL), None).await?;
+    Ok(load.tally.accepted.load(Relaxed) as f64 / start.elapsed().as_secs_f64())
+}
+
+async fn mark(client: &RpcClient, tally: &Tally, pid: Option<u32>) -> Result<Mark, BenchError> {
+    let head = client.quantity("eth_blockNumber", json!([])).await? as u64;
+    Ok(Mark {
+        at: Instant::now(),
+        head,
+        accepted: tally.accepted.load(Relaxed),
+        client_cpu: process::usage(std::process::id())?.cpu,
+        node: pid.map(process::usage).transpose()?,
+    })
+}
+
+async fn evaluate(
     client: &RpcClient,
-    bank: &PrivateKeySigner,
-    terms: Terms,
-    rpc: &str,
-) -> Result<Vec<Lane>, BenchError> {
-    let mut nonce = nonce_of(client, bank.address()).await?;
-    let mut senders = Vec::new();
-    let mut raws: Vec<Value> = Vec::new();
-    for i in 0..SENDERS {
-        let key = keccak256(format!("annex bench sender {i}"));
-        let signer = PrivateKeySigner::from_bytes(&key).expect("a hash is a key");
-        let value = U256::from(10u64.pow(18));
-        raws.push(json!([terms.transfer(bank, nonce, signer.address(), value).0]));
-        nonce += 1;
-        senders.push(signer);
-    }
-    let mut last = B256::ZERO;
-    for result in client.batch("eth_sendRawTransaction", raws).await? {
-        last = serde_json::from_value(result?).unwrap_or_default();
-    }
-    wait_for_seal(client, last).await?;
-    let mut lanes: Vec<Lane> = (0..CONNECTIONS)
-        .map(|_| Lane { client: RpcClient::new(rpc), senders: Vec::new() })
-        .collect();
-    for (i, signer) in senders.into_iter().enumerate() {
-        let nonce = nonce_of(client, signer.address()).await?;
-        lanes[i % CONNECTIONS].senders.push((signer, nonce));
-    }
-    Ok(lanes)
+    tally: &Tally,
+    first: Mark,
+    last: Mark,
+) -> Result<Figures, BenchError> {
+    let safe = safe_block(client).await?;
+    let accepted = tally.accepted.load(Relaxed);
+    let drain = drained(client, first.head, accepted - first.accepted).await?;
+    let counts = transaction_counts(client, first.head + 1, last.head).await?;
+    let (failed, receipts) = sampled_receipts(client, first.head + 1, last.head).await?;
+    let unsafe_transactions = match safe {
+        Some(safe) => Some(transaction_counts(client, safe + 1, last.head).await?.iter().sum()),
+        None => None,
+    };
+    let node_cpu = first.node.zip(last.node).map(|(first, last)| last.cpu - first.cpu);
+    Ok(Figures {
+        seconds: (last.at - first.at).as_secs_f64(),
+        sealed: counts.iter().sum(),
+        accepted: last.accepted - first.accepted,
+        refused: tally.refused.load(Relaxed),
+        signed_late: tally.signed_late.load(Relaxed),
+        first_block: first.head + 1,
+        last_block: last.head,
+        client_cpu: last.client_cpu - first.client_cpu,
+        node_cpu,
+        node_rss: last.node.map(|node| node.rss_peak),
+        unsafe_transactions,
+        drain,
+        failed,
+        receipts,
+    })
 }
 
-/// Waits for the block of a transaction: a receipt may come before the block is sealed.
-async fn wait_for_seal(client: &RpcClient, hash: B256) -> Result<(), BenchError> {
-    for _ in 0..600 {
-        let receipt = client.call("eth_getTransactionReceipt", json!([hash])).await?;
-        let head = client.quantity("eth_blockNumber", json!([])).await?;
-        if parse_quantity(&receipt["blockNumber"]).is_some_and(|number| number <= head) {
-            return Ok(());
-        }
-        tokio::time::sleep(Duration::from_millis(50)).await;
-    }
-    Err(BenchError::Failed { hash })
-}
-
-/// Sends batches until the deadline; returns how many transfers were accepted. A node that refuses, because its price rose
-/// or because it has enough to do, is asked again at its price.
-async fn send_until(
-    mut lane: Lane,
-    mut terms: Terms,
-    to: Address,
-    deadline: Instant,
-    bar: ProgressBar,
-) -> Result<usize, BenchError> {
-    let mut accepted = 0;
-    let mut turn = 0;
-    let mut pending = lane.sign(terms, to, turn);
-    while Instant::now() < deadline {
-        turn += 1;
-        let params = pending.iter().map(|raw| json!([raw])).collect();
-        // Sign the next batch while this one is on its way.
-        let client = lane.client.clone();
-        let (answers, next) = tokio::join!(client.batch("eth_sendRawTransaction", params), async {
-            lane.sign(terms, to, turn)
-        });
-        pending = next;
-        let mut taken = 0;
-        for answer in answers? {
-            match answer {
-                Ok(_) => taken += 1,
-                Err(RpcError::Call { .. }) => {}
-                Err(error) => return Err(error.into()),
-            }
-        }
-        accepted += taken;
-        bar.inc(taken as u64);
-        if taken < BATCH {
-            tokio::time::sleep(PAUSE).await;
-            terms = terms.with_tip_of(&lane.client).await?;
-            lane.recount().await?;
-            pending = lane.sign(terms, to, turn);
-        }
-    }
-    Ok(accepted)
-}
-
-impl Lane {
-    fn sign(&mut self, terms: Terms, to: Address, turn: usize) -> Vec<Bytes> {
-        let at = turn % self.senders.len();
-        let (signer, nonce) = &mut self.senders[at];
-        let first = *nonce;
-        *nonce += BATCH as u64;
-        (first..*nonce).map(|n| terms.transfer(signer, n, to, U256::from(1)).0).collect()
-    }
-
-    /// What was refused has left gaps.
-    async fn recount(&mut self) -> Result<(), BenchError> {
-        for (signer, nonce) in &mut self.senders {
-            *nonce = nonce_of(&self.client, signer.address()).await?;
-        }
-        Ok(())
+async fn safe_block(client: &RpcClient) -> Result<Option<u64>, BenchError> {
+    match client.call("eth_getBlockByNumber", json!(["safe", false])).await {
+        Ok(block) => Ok(parse_quantity(&block["number"]).map(|number| number as u64)),
+        Err(RpcError::Call { .. }) => Ok(None),
+        Err(error) => Err(error.into()),
     }
 }
 
-/// Waits for the accepted transfers and counts those in blocks after `first`.
-async fn count_sealed(
-    client: &RpcClient,
-    first: u128,
-    accepted: usize,
-) -> Result<usize, BenchError> {
+/// Waits until blocks after `first` hold `accepted` transactions.
+async fn drained(client: &RpcClient, first: u64, accepted: u64) -> Result<Duration, BenchError> {
+    let start = Instant::now();
     let (mut next, mut sealed) = (first + 1, 0);
-    let patience = Instant::now() + Duration::from_secs(60);
-    while sealed < accepted && Instant::now() < patience {
-        let head = client.quantity("eth_blockNumber", json!([])).await?;
-        while next <= head {
-            let number = json!([format!("0x{next:x}")]);
-            let count = client.call("eth_getBlockTransactionCountByNumber", number).await?;
-            sealed += parse_quantity(&count).unwrap_or_default() as usize;
-            next += 1;
+    while sealed < accepted && start.elapsed() < PATIENCE {
+        let head = client.quantity("eth_blockNumber", json!([])).await? as u64;
+        let took = start.elapsed();
+        sealed += transaction_counts(client, next, head).await?.iter().sum::<u64>();
+        next = next.max(head + 1);
+        if sealed >= accepted {
+            return Ok(took);
         }
-        tokio::time::sleep(Duration::from_millis(20)).await;
+        sleep(Duration::from_millis(20)).await;
     }
-    Ok(sealed)
+    Ok(start.elapsed())
+}
+
+/// How many transactions blocks `first` to `last` have.
+async fn transaction_counts(
+    client: &RpcClient,
+    first: u64,
+    last: u64,
+) -> Result<Vec<u64>, BenchError> {
+    const METHOD: &str = "eth_getBlockTransactionCountByNumber";
+    let mut counts = Vec::new();
+    let numbers: Vec<u64> = (first..=last).collect();
+    for chunk in numbers.chunks(CHUNK) {
+        let params = chunk.iter().map(|number| json!([format!("0x{number:x}")])).collect();
+        for count in client.batch(METHOD, params).await? {
+            counts.push(parse_quantity(&count?).unwrap_or_default() as u64);
+        }
+    }
+    Ok(counts)
+}
+
+/// How many receipts of some of the blocks say failed, and how many there are.
+async fn sampled_receipts(
+    client: &RpcClient,
+    first: u64,
+    last: u64,
+) -> Result<(usize, usize), BenchError> {
+    let step = (last.saturating_sub(first) as usize / SAMPLED_BLOCKS).max(1);
+    let (mut failed, mut all) = (0, 0);
+    for number in (first..=last).step_by(step) {
+        let number = format!("0x{number:x}");
+        let receipts = match client.call("eth_getBlockReceipts", json!([number])).await {
+            Ok(Value::Array(receipts)) => receipts,
+            // The answer may be longer than the node gives.
+            Ok(_) | Err(RpcError::Call { .. }) => continue,
+            Err(error) => return Err(error.into()),
+        };
+        all += receipts.len();
+        failed += receipts.iter().filter(|receipt| receipt["status"] != "0x1").count();
+    }
+    Ok((failed, all))
+}
+
+impl Figures {
+    fn rate(&self) -> f64 {
+        self.sealed as f64 / self.seconds
+    }
+
+    fn json(&self) -> Value {
+        json!({
+            "tps": self.rate().round(),
+            "seconds": self.seconds,
+            "sealed": self.sealed,
+            "accepted": self.accepted,
+            "refused": self.refused,
+            "signed_late": self.signed_late,
+            "first_block": self.first_block,
+            "last_block": self.last_block,
+            "client_us": per(self.client_cpu, self.sealed),
+            "node_us": self.node_cpu.map(|cpu| per(cpu, self.sealed)),
+            "node_rss": self.node_rss,
+            "unsafe": self.unsafe_transactions,
+            "drain_ms": self.drain.as_millis() as u64,
+            "failed": self.failed,
+            "receipts": self.receipts,
+        })
+    }
+
+    fn report(&self, target: &Target, args: &LoadArgs) {
+        if target.json {
+            println!("{}", self.json());
+            return;
+        }
+        println!("{}", machine::line());
+        println!("{} on {}", args.describe(), target.rpc);
+        println!(
+            "{:.0} a second in sealed blocks ({} in {:.1} s, blocks {} to {})",
+            self.rate(),
+            self.sealed,
+            self.seconds,
+            self.first_block,
+            self.last_block
+        );
+        println!(
+            "{} accepted, {} refused; the last was sealed {} ms after the end; {} of {} receipts looked at say failed",
+            self.accepted,
+            self.refused,
+            self.drain.as_millis(),
+            self.failed,
+            self.receipts
+        );
+        let client = per(self.client_cpu, self.sealed);
+        match self.node_cpu.zip(self.node_rss) {
+            Some((cpu, rss)) => println!(
+                "processor time of each: node {:.1} us, client {client:.1} us; the node's memory {} MB at most",
+                per(cpu, self.sealed),
+                rss >> 20
+            ),
+            None => println!("processor time of each: client {client:.1} us"),
+        }
+        if self.signed_late > 0 {
+            println!("{} were signed while sending", self.signed_late);
+        }
+        if let Some(count) = self.unsafe_transactions.filter(|count| *count > 0) {
+            println!("{count} sealed ones wait for L1");
+        }
+    }
+}
+
+/// Microseconds of each.
+fn per(cpu: u64, count: u64) -> f64 {
+    (cpu as f64 / count.max(1) as f64 * 10.0).round() / 10.0
 }
