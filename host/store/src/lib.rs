@@ -9,9 +9,12 @@
 //! A write is one redb transaction: readers hold snapshots and are never blocked, and after a
 //! crash the store is as it was after some whole write.
 
+pub mod archive;
 mod backend;
 mod cache;
 mod error;
+mod export;
+mod import;
 mod parallel;
 mod snapshot;
 mod tables;
@@ -26,6 +29,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use redb::{Builder, Database, ReadableDatabase};
 
 pub use error::StoreError;
+pub use import::{ImportError, Imported};
 pub use parallel::in_parallel;
 pub use snapshot::{Head, Snapshot, StoredBlock};
 pub use view::{AccountProof, SlotProof, View};

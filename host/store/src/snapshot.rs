@@ -4,7 +4,7 @@ use std::sync::Arc;
 use alloy_eips::eip2718::Decodable2718;
 use alloy_primitives::{Address, B256, Bloom, Bytes};
 use annex_types::{Header, Receipt, RecoveredTransaction, Transaction};
-use redb::{AccessGuard, ReadTransaction};
+use redb::{AccessGuard, ReadTransaction, ReadableTableMetadata};
 
 use crate::cache::Caches;
 use crate::tables::{
@@ -260,6 +260,10 @@ impl Snapshot {
         let (first, last) = (range.start().to_be_bytes(), range.end().to_be_bytes());
         let leaves = self.table(Tab::Leaves).range(first.as_slice()..=last.as_slice())?;
         leaves.map(|entry| Ok(split_leaf(entry?.1.value())?.0)).collect()
+    }
+
+    pub(crate) fn count(&self, table: Tab) -> Result<u64> {
+        Ok(self.table(table).len()?)
     }
 
     pub(crate) fn code(&self, hash: B256) -> Result<Bytes> {

@@ -17,6 +17,8 @@ use rand::{Rng, SeedableRng};
 
 use super::*;
 
+mod export;
+
 const ALL: u64 = u64::MAX;
 
 fn options(history: u64) -> Options {

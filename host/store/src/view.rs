@@ -3,7 +3,8 @@ use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
 use alloy_primitives::{Address, B256, Bytes, U256, keccak256};
 use annex_state::{
-    Account, AccountInfo, EMPTY_ROOT, KECCAK_EMPTY, Nibbles, NodeSource, StateReader, Trie,
+    Account, AccountInfo, EMPTY_ROOT, HISTORY_ADDRESS, HISTORY_WINDOW, KECCAK_EMPTY, Nibbles,
+    NodeSource, StateReader, Trie,
 };
 use annex_types::Header;
 
@@ -125,6 +126,16 @@ impl View {
         let value = latest_slot(&self.inner.snapshot, &key)?;
         caches.insert_slot(version, (address, slot), value);
         Ok(value)
+    }
+
+    /// The hash of a block before those that the store has, as EIP-2935 records it in the state.
+    fn recorded_hash(&self, number: u64) -> Result<B256> {
+        let unknown = StoreError::UnknownBlock(number);
+        if number >= self.inner.number || self.inner.number - number > HISTORY_WINDOW {
+            return Err(unknown);
+        }
+        let hash = self.slot(HISTORY_ADDRESS, U256::from(number % HISTORY_WINDOW))?;
+        if hash.is_zero() { Err(unknown) } else { Ok(hash.into()) }
     }
 
     /// What the first change after this state replaced.
@@ -339,7 +350,9 @@ impl StateReader for View {
         if number > self.inner.number {
             return Err(StoreError::UnknownBlock(number));
         }
-        let hash = self.inner.snapshot.hash(number)?;
-        hash.ok_or(StoreError::UnknownBlock(number))
+        match self.inner.snapshot.hash(number)? {
+            Some(hash) => Ok(hash),
+            None => self.recorded_hash(number),
+        }
     }
 }

@@ -39,12 +39,12 @@ pub struct BlockCommit<'a> {
 
 /// What one atomic write can do; see [`crate::Store::write`]. It sees what it wrote.
 pub struct Writer<'t> {
-    tables: Tables<WriteTable<'t>>,
+    pub(crate) tables: Tables<WriteTable<'t>>,
     history: u64,
     floor: u64,
     head: Option<Head>,
     oldest: u64,
-    staged: Staged,
+    pub(crate) staged: Staged,
 }
 
 impl<'t> Writer<'t> {
@@ -120,7 +120,7 @@ impl<'t> Writer<'t> {
         let genesis = self.head.is_none();
         let changed = self.write_state(changes, update, (!genesis).then_some(number))?;
         for (hash, code) in &changes.codes {
-            self.put(Tab::Codes, hash.as_slice(), code)?;
+            self.put_code(*hash, code)?;
         }
         self.write_block(&block)?;
         self.head = Some(Head { number, hash });
@@ -134,7 +134,7 @@ impl<'t> Writer<'t> {
 
     /// Writes the flat state and its trie nodes; with `history` also the old values before that
     /// block. Returns the keys that changed.
-    fn write_state(
+    pub(crate) fn write_state(
         &mut self,
         changes: &StateChanges,
         update: &StateUpdate,
@@ -208,7 +208,7 @@ impl<'t> Writer<'t> {
         Ok(keys)
     }
 
-    fn write_block(&mut self, block: &BlockCommit<'_>) -> Result<()> {
+    pub(crate) fn write_block(&mut self, block: &BlockCommit<'_>) -> Result<()> {
         let (header, hash) = (block.header, block.hash);
         let key = header.number.to_be_bytes();
         let value = [hash.as_slice(), &alloy_rlp::encode(header)].concat();
@@ -239,6 +239,10 @@ impl<'t> Writer<'t> {
             self.put(Tab::BlockAliases, &key, &encode_list(&aliases))?;
         }
         Ok(())
+    }
+
+    pub(crate) fn put_code(&mut self, hash: B256, code: &[u8]) -> Result<()> {
+        self.put(Tab::Codes, hash.as_slice(), code)
     }
 
     fn prune_history(&mut self, head: u64) -> Result<()> {
@@ -409,7 +413,7 @@ fn encode_transaction(tx: &RecoveredTransaction) -> Vec<u8> {
 }
 
 /// The trie nodes as a write has them.
-struct WriterNodes<'a, 't>(&'a Tables<WriteTable<'t>>);
+pub(crate) struct WriterNodes<'a, 't>(pub(crate) &'a Tables<WriteTable<'t>>);
 
 impl NodeSource for WriterNodes<'_, '_> {
     type Error = StoreError;
