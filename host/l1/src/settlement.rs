@@ -20,6 +20,10 @@ const PAGE: u64 = 128;
 const MAX_ENTRIES: u64 = 65_536;
 /// Most tournaments that are read: each beyond the open ranges' stands for a match.
 const MAX_TOURNAMENTS: usize = 16_384;
+/// Claims of the open ranges that are read: the newest. Each stands for a bond.
+const MAX_CLAIMS: usize = 1_024;
+/// Claims asked for at once: there are few in an honest chain.
+const CLAIMS_PAGE: u64 = 16;
 /// [`MatchView::phase`] of a match whose child is played.
 const CHILD_IS_PLAYED: u8 = 1;
 
@@ -108,6 +112,8 @@ pub struct Settlement {
     pub ranges: Vec<Range>,
     /// The tournaments of the open ranges and, below them, of matches that are not over, by id.
     pub tournaments: BTreeMap<U256, TournamentState>,
+    /// Claims of the open ranges, in order of their indexes; of very many the newest.
+    pub claims: Vec<ClaimState>,
     /// Wei that the account asked about can withdraw from the Tournament.
     pub credits: U256,
 }
@@ -124,19 +130,15 @@ pub async fn settlement(
     let mut ranges = reader.open_ranges().await?;
     ranges.sort_by_key(|range| range.id);
     let tournaments = reader.tournaments(&ranges).await?;
+    let claims = reader.open_claims(&ranges).await?;
     let settlement = Settlement {
         at,
-        settled: SettledLeaf {
-            leaf: settled.leaf,
-            output_root: settled.outputRoot,
-            record: settled.record,
-            block: settled.l2Block,
-            range: settled.id.saturating_to(),
-        },
+        settled: settled.into(),
         faulted: reader.claims(&Claims::faultedCall {}).await?,
         last_opened: reader.claims(&Claims::lastOpenedCall {}).await?,
         ranges,
         tournaments,
+        claims,
         credits: reader.tournament(&Tournament::creditsCall { account }).await?,
     };
     // By number, a reorganisation could have mixed two chains.
@@ -157,11 +159,7 @@ pub async fn claims(
     let reader = Reader { client, contracts, number };
     let all: u64 = reader.claims(&Claims::gameCountCall {}).await?.saturating_to();
     let end = before.unwrap_or(all).min(all);
-    let calls: Vec<_> = (end.saturating_sub(count)..end)
-        .map(|index| Claims::claimCall { index: U256::from(index) })
-        .collect();
-    let found = reader.many(contracts.claims, &calls).await?;
-    calls.iter().zip(found).map(|(call, claim)| claim_state(call.index, claim)).collect()
+    reader.claims_at(end.saturating_sub(count)..end).await
 }
 
 /// The claim whose contract is `game`, and whether a withdrawal proved against it can be finalised now; none if it is none.
@@ -185,7 +183,7 @@ pub async fn range(
 ) -> Result<Option<Range>, L1Error> {
     let number = client.head().await?.number;
     let reader = Reader { client, contracts, number };
-    range_of(id, reader.claims(&Claims::rangeCall { id: U256::from(id) }).await?)
+    Range::read(id, reader.claims(&Claims::rangeCall { id: U256::from(id) }).await?)
 }
 
 /// What happened in a block.
@@ -240,22 +238,37 @@ fn malformed(what: &str) -> L1Error {
     L1Error::Malformed(serde::de::Error::custom(what))
 }
 
-fn range_of(id: u64, range: Claims::rangeReturn) -> Result<Option<Range>, L1Error> {
-    let status = match range.status {
-        0 => return Ok(None),
-        1 => RangeStatus::Open,
-        2 => RangeStatus::Settled,
-        3 => RangeStatus::WithoutSurvivor,
-        _ => return Err(malformed("unknown status of a range")),
-    };
-    Ok(Some(Range {
-        id,
-        start: range.start,
-        end: range.end,
-        end_accumulator: range.endAccumulator,
-        opened: range.opened,
-        status,
-    }))
+impl From<Claims::settledReturn> for SettledLeaf {
+    fn from(settled: Claims::settledReturn) -> Self {
+        Self {
+            leaf: settled.leaf,
+            output_root: settled.outputRoot,
+            record: settled.record,
+            block: settled.l2Block,
+            range: settled.id.saturating_to(),
+        }
+    }
+}
+
+impl Range {
+    /// What `Claims.range(id)` answers; none if there is none of that id.
+    pub fn read(id: u64, range: Claims::rangeReturn) -> Result<Option<Self>, L1Error> {
+        let status = match range.status {
+            0 => return Ok(None),
+            1 => RangeStatus::Open,
+            2 => RangeStatus::Settled,
+            3 => RangeStatus::WithoutSurvivor,
+            _ => return Err(malformed("unknown status of a range")),
+        };
+        Ok(Some(Self {
+            id,
+            start: range.start,
+            end: range.end,
+            end_accumulator: range.endAccumulator,
+            opened: range.opened,
+            status,
+        }))
+    }
 }
 
 fn claim_state(index: U256, claim: Claims::ClaimView) -> Result<ClaimState, L1Error> {
@@ -323,8 +336,34 @@ impl Reader<'_> {
         let ids = self.claims(&Claims::openRangesCall {}).await?;
         let calls: Vec<_> = ids.iter().map(|id| Claims::rangeCall { id: *id }).collect();
         let found = self.many(self.contracts.claims, &calls).await?;
-        let ranges = ids.iter().zip(found).map(|(id, range)| range_of(id.saturating_to(), range));
+        let ranges =
+            ids.iter().zip(found).map(|(id, range)| Range::read(id.saturating_to(), range));
         Ok(ranges.collect::<Result<Vec<_>, _>>()?.into_iter().flatten().collect())
+    }
+
+    async fn claims_at(&self, indexes: std::ops::Range<u64>) -> Result<Vec<ClaimState>, L1Error> {
+        let calls: Vec<_> =
+            indexes.map(|index| Claims::claimCall { index: U256::from(index) }).collect();
+        let found = self.many(self.contracts.claims, &calls).await?;
+        calls.iter().zip(found).map(|(call, claim)| claim_state(call.index, claim)).collect()
+    }
+
+    /// The claims of these ranges: none is older than the oldest of them.
+    async fn open_claims(&self, ranges: &[Range]) -> Result<Vec<ClaimState>, L1Error> {
+        let Some(oldest) = ranges.iter().map(|range| range.opened).min() else {
+            return Ok(Vec::new());
+        };
+        let mut end: u64 = self.claims(&Claims::gameCountCall {}).await?.saturating_to();
+        let mut found = Vec::new();
+        while end > 0 && found.len() < MAX_CLAIMS {
+            let from = end.saturating_sub(CLAIMS_PAGE);
+            found.extend(self.claims_at(from..end).await?.into_iter().rev());
+            end =
+                if found.last().is_some_and(|claim| claim.created_at < oldest) { 0 } else { from };
+        }
+        found.retain(|claim| ranges.iter().any(|range| range.id == claim.range));
+        found.reverse();
+        Ok(found)
     }
 
     /// The ranges' tournaments and those below them whose match is not over.

@@ -16,6 +16,7 @@ mod node;
 mod post;
 mod progress;
 mod proofs;
+mod saved;
 mod settle;
 mod status;
 pub mod verify;

@@ -6,6 +6,7 @@
 
 mod act;
 mod book;
+mod claims;
 mod compute;
 mod report;
 mod view;
@@ -16,14 +17,16 @@ use crate::{leaves::Leaves, node::NodeError, progress::Progress, proofs::prune_w
 use act::Sending;
 use alloy_primitives::{Address, B256};
 use alloy_signer_local::PrivateKeySigner;
-use annex_l1::{Deployment, L1Client, SendLimits, Sender, contracts::Claims};
+use annex_l1::{Deployment, L1Client, SendLimits, Sender};
 use annex_riscv::Program;
-use annex_settle::{Action, Conduct, Forgery, Plan, Player};
+use annex_settle::{Action, Conduct, Forgery, Plan, Player, Targets};
 use annex_store::Store;
 use book::Knowledge;
+use claims::Standing;
 use compute::Computer;
 use std::{path::PathBuf, sync::Arc, time::Duration};
 use tokio::time::sleep;
+use view::Seen;
 
 /// Longest wait between attempts while L1 fails.
 const MAX_BACKOFF: Duration = Duration::from_secs(30);
@@ -204,20 +207,9 @@ impl SettleTask {
         if head.hash == self.seen && !self.news && !self.knowledge.is_due() {
             return Ok(());
         }
-        if self.seats.is_empty() {
-            self.only_settled(head.number).await?;
-        } else {
-            self.play().await?;
-        }
+        self.play().await?;
         (self.seen, self.news) = (head.hash, false);
         Ok(())
-    }
-
-    /// A node without a party watches what settles.
-    async fn only_settled(&mut self, number: u64) -> Result<(), NodeError> {
-        let claims = self.deployment.contracts.claims;
-        let settled = self.client.read_at(claims, &Claims::settledCall {}, number).await?;
-        self.settled(settled.leaf, settled.l2Block)
     }
 
     fn settled(&self, leaf: B256, block: u64) -> Result<(), NodeError> {
@@ -233,10 +225,14 @@ impl SettleTask {
     async fn play(&mut self) -> Result<(), NodeError> {
         let addresses: Vec<Address> = self.seats.iter().map(|seat| seat.player.address).collect();
         let calls = self.knowledge.book().calls();
-        let (common, own) = view::read(&self.client, &self.deployment, &addresses, &calls).await?;
+        let Seen { view: common, claims, own } =
+            view::read(&self.client, &self.deployment, &addresses, &calls).await?;
         self.settled(common.settled.leaf, common.settled.l2_block)?;
         if self.knowledge.update(&common)? {
             self.computer.reorganised();
+        }
+        if !self.seats.is_empty() {
+            self.knowledge.count_traffic(common.settled.l2_block)?;
         }
         let views: Vec<_> = own.into_iter().map(|own| own.of(&common)).collect();
         // Ranges and openings are looked up, and then more can be decided.
@@ -263,21 +259,24 @@ impl SettleTask {
         if common.tournaments.iter().all(|tournament| tournament.open_matches == 0) {
             self.computer.clear();
         }
-        self.board.put(self.report(&common, &views));
+        self.knowledge.judge(&common)?;
+        let report = self.report(&common, &views);
+        self.board.put(report, Standing::new(common, claims, self.knowledge.book()));
         self.send();
         Ok(())
     }
 
     /// Hands every party that is not sending what it wants sent. What another one of this node sends already, it need not.
     fn send(&mut self) {
-        let contracts = &self.deployment.contracts;
-        let bond = self.deployment.parameters.bond;
+        let targets = Targets::from(&self.deployment.contracts);
+        let bond = self.deployment.parameters.bond.saturating_to();
         for at in 0..self.seats.len() {
             let others = self.seats.iter().flat_map(|seat| &seat.in_flight);
             let mut actions = self.seats[at].plan.actions.clone();
             actions.retain(|action| others.clone().all(|other| other != action));
-            let call = |action| {
-                Some((act::name(action), act::call(contracts, bond, action, &self.computer)?))
+            let call = |action: &Action| {
+                let part = |call| act::part(call, &self.computer);
+                Some((act::name(action), action.call(&targets, bond, part)?))
             };
             let calls: Vec<_> = actions.iter().filter_map(call).collect();
             let seat = &mut self.seats[at];

@@ -7,10 +7,8 @@ mod machine;
 mod pages;
 
 pub use assembly::disassemble;
-pub use machine::{
-    CommitError, MAX_STEPS, MachineRun, Part, PartError, Preimage, ProvedStep, Step, commit,
-    load_part, prove, run,
-};
+pub use annex_settle::{Part, PartError, Preimage, load_part};
+pub use machine::{CommitError, MAX_STEPS, MachineRun, ProvedStep, Step, commit, prove, run};
 pub use pages::{MAX_WITNESS, WitnessPages};
 
 use crate::{ClaimStart, ExecutionWitness, RecordJson};
@@ -19,7 +17,7 @@ use alloy_eips::eip4844::Blob;
 use alloy_primitives::{B256, Bytes, keccak256, map::B256Set};
 use annex_claim::{
     ClaimError, ClaimInput, ClaimStep, Impossible, Kind, Missing, Preimages, PrepareError,
-    StepData, Transition, prepare, step,
+    Rejected, StepData, Transition, prepare, step,
 };
 use annex_l1::LogFault;
 use annex_state::{MissingEntry, TrieError, TrieReader, Witness, WitnessSource};
@@ -79,7 +77,7 @@ pub enum VerifyError {
     #[error("the replayed block differs in {field}: {replayed}, the node has {node}")]
     OtherBlock { field: &'static str, replayed: B256, node: B256 },
     #[error("the step makes no block: the node's cursor is wrong ({0})")]
-    NoBlock(String),
+    NoBlock(NoBlock),
     /// The native step is done with the preimages that there are.
     #[error(
         "the machine asks for {kind} {key}, which the native step did not need: the program does not do the same"
@@ -89,6 +87,15 @@ pub enum VerifyError {
     PastEnd { asked: u64, steps: u64 },
     #[error("the run makes no such preimage call")]
     NoPreimageCall,
+}
+
+/// What a step does instead of making a block.
+#[derive(Clone, Debug, thiserror::Error)]
+pub enum NoBlock {
+    #[error("it rejects one: {0}")]
+    Rejected(Rejected),
+    #[error("it exhausts a record")]
+    Exhausted,
 }
 
 /// What is missing.
@@ -317,10 +324,10 @@ pub fn take(
     match &taken.transition {
         Transition::Applied { block: sealed, .. } => compare(&sealed.header, &block.header)?,
         Transition::Rejected(reason) => {
-            return Err(VerifyError::NoBlock(format!("it rejects one: {reason}")));
+            return Err(VerifyError::NoBlock(NoBlock::Rejected(*reason)));
         }
         Transition::Exhausted { .. } => {
-            return Err(VerifyError::NoBlock("it exhausts a record".to_owned()));
+            return Err(VerifyError::NoBlock(NoBlock::Exhausted));
         }
     }
     Ok((taken, time))

@@ -125,17 +125,22 @@ impl Forgery {
 
     /// The first false stride, and the run that ends in the false leaf after `agreed`.
     fn run(&self, agreed: B256, run: &Run) -> (u64, Run) {
-        let mut last = run.last.to_vec();
-        last[PC].copy_from_slice(&self.seed.to_be_bytes());
         let (leaf, _) = self.leaf_after(agreed);
-        if self.leaf == FalseLeaf::Fault {
-            last[STATUS].copy_from_slice(&TRAPPED);
-        } else {
-            last[STATUS].copy_from_slice(&EXITED);
-            last[OUTPUT].copy_from_slice(&leaf[..]);
-        }
+        let output = (self.leaf != FalseLeaf::Fault).then_some(leaf);
+        let last = forged_state(&run.last, self.seed, output);
         let stride = self.at[1].index(&run.tree);
         let tree = run.tree.patched(stride, run.tree.leaves(), keccak256(&last));
-        (stride, Run { tree, last: last.into() })
+        (stride, Run { tree, last })
     }
+}
+
+/// The words of a run's last state, altered: exited with this output, or trapped. `seed` distinguishes liars.
+pub fn forged_state(last: &[u8], seed: u64, output: Option<B256>) -> Bytes {
+    let mut state = last.to_vec();
+    state[PC].copy_from_slice(&seed.to_be_bytes());
+    state[STATUS].copy_from_slice(&if output.is_some() { EXITED } else { TRAPPED });
+    if let Some(output) = output {
+        state[OUTPUT].copy_from_slice(&output[..]);
+    }
+    state.into()
 }

@@ -1,29 +1,22 @@
 //! What the machine of spec/machine.md has to say in a dispute: whole runs, strides, single instructions.
 
-use crate::{Run, Step, Tree};
+use crate::{Preimage, Run, Step, Tree};
 use alloy_primitives::B256;
 use annex_claim::{Kind, Missing, Preimages};
 use annex_riscv::{Committer, Host, Machine, PreimageKind, Program, Shape, SnapshotError};
 
-/// A preimage call.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub struct Preimage {
-    pub kind: Kind,
-    pub key: B256,
-    pub offset: u32,
-}
-
 /// Memory of the machine, bytes.
-const MAX_MEMORY: u64 = 1 << 32;
+pub const MAX_MEMORY: u64 = 1 << 32;
 
 /// Answers calls from what the native step read, and notes the last one.
-struct Source<'a> {
+#[derive(Clone, Debug)]
+pub struct Source<'a> {
     preimages: &'a Preimages,
-    last: Option<Preimage>,
+    pub last: Option<Preimage>,
 }
 
 impl<'a> Source<'a> {
-    fn new(preimages: &'a Preimages) -> Self {
+    pub fn new(preimages: &'a Preimages) -> Self {
         Self { preimages, last: None }
     }
 }

@@ -9,7 +9,8 @@ use annex_claim::{Kind, PROGRAM, PreimageSource, Preimages, fault_leaf};
 use annex_derive::Cursor;
 use annex_riscv::{Host, Machine, PreimageKind, Program};
 use annex_settle::{
-    Book, Need, Opening, Output, Params, Range, Reason, Run, RunJob, Step, StrideJob, Traffic, Tree,
+    Book, Need, Opening, Output, Params, Preimage, Range, Reason, Run, RunJob, Step, StrideJob,
+    Traffic, Tree,
 };
 use annex_types::{Record, RecordPayload};
 
@@ -128,11 +129,14 @@ impl Computer {
         self.moves.iter().position(|it| it.leaf == leaf)
     }
 
-    /// The data of a preimage that some step reads.
-    pub fn preimage(&self, key: B256) -> Bytes {
-        let sources = self.moves.iter().filter_map(|it| it.input.as_ref());
-        let found = sources.map(|(_, preimages)| preimages.keccak(key)).find_map(Result::ok);
-        found.expect("a preimage of the chain's")
+    /// What some step reads that makes such a call.
+    pub fn preimages(&self, call: Preimage) -> &Preimages {
+        let mut sources = self.moves.iter().filter_map(|it| Some(&*it.input.as_ref()?.1));
+        let has = |source: &&Preimages| match call.kind {
+            Kind::Keccak => source.keccak(call.key).is_ok(),
+            Kind::Blob => source.blob(call.key).is_ok(),
+        };
+        sources.find(has).expect("a preimage of the chain's")
     }
 
     /// Puts what is needed into the book.

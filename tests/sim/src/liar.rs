@@ -4,16 +4,9 @@ use std::sync::Arc;
 
 use alloy_primitives::{B256, keccak256};
 use annex_claim::fault_leaf;
-use annex_settle::{Book, Need, Params, Reason, Run, Tree};
+use annex_settle::{Book, Need, Params, Reason, Run, Tree, forged_state};
 
 use crate::compute::Computer;
-
-/// Bytes of a machine's state (spec/machine.md, "State hash").
-const PC: std::ops::Range<usize> = 0..8;
-const STATUS: std::ops::Range<usize> = 286..288;
-const OUTPUT: std::ops::Range<usize> = 352..384;
-const EXITED: [u8; 2] = [1, 0];
-const TRAPPED: [u8; 2] = [2, 0];
 
 /// Where a run is false, and what it stands for.
 #[derive(Clone, Copy, Debug)]
@@ -61,20 +54,14 @@ impl Liar {
     fn run(&self, leaf: B256) -> Option<Run> {
         let run = self.true_run(leaf)?;
         let target = self.twist.stands_for.or_else(|| self.own.after(leaf))?;
-        let mut last = run.last.to_vec();
-        last[PC].copy_from_slice(&self.twist.seed.to_be_bytes());
-        if target == fault_leaf(leaf) {
-            last[STATUS].copy_from_slice(&TRAPPED);
-        } else {
-            last[STATUS].copy_from_slice(&EXITED);
-            last[OUTPUT].copy_from_slice(&target[..]);
-        }
+        let output = Some(target).filter(|target| *target != fault_leaf(leaf));
+        let last = forged_state(&run.last, self.twist.seed, output);
         let end = run.tree.known_leaves() - 1;
         let first = self.twist.stride.min(end);
         let garbage = |at: u64| keccak256([self.twist.seed, at].map(u64::to_be_bytes).concat());
         let truth = (0..first).filter_map(|at| run.tree.leaf(at));
         let leaves = truth.chain((first..end).map(garbage)).chain([keccak256(&last)]);
-        Some(Run { tree: Tree::new(Params::HEIGHTS[1], leaves.collect()), last: last.into() })
+        Some(Run { tree: Tree::new(Params::HEIGHTS[1], leaves.collect()), last })
     }
 
     /// A stride, false from its instruction on if it is the run's first false one.

@@ -1,14 +1,8 @@
 //! What players want, as transactions.
 
 use super::compute::Computer;
-use crate::verify::{self, Part};
-use alloy_primitives::{Address, Bytes, TxKind, U256};
-use alloy_sol_types::SolCall;
-use annex_l1::{
-    Call, Contracts, SendOutcome, Sender,
-    contracts::{Claims, PreimageOracle, Tournament},
-};
-use annex_settle::{Action, Output, Preimage};
+use annex_l1::{Call, SendOutcome, Sender};
+use annex_settle::{Action, Part, Preimage, load_part};
 use tokio::task::JoinSet;
 
 /// Senders at work, with their party's place.
@@ -31,109 +25,14 @@ pub(super) fn name(action: &Action) -> &'static str {
     }
 }
 
-/// The transaction of an action; none for a preimage that is not at hand.
-pub(super) fn call(
-    contracts: &Contracts,
-    bond: U256,
-    action: &Action,
-    computer: &Computer,
-) -> Option<Call> {
-    let (claims, tournament) = (contracts.claims, contracts.tournament);
-    let plain = |to, input: Vec<u8>| to_call(to, input, U256::ZERO);
-    Some(match action.clone() {
-        Action::Open => plain(claims, Claims::openCall {}.abi_encode()),
-        Action::Claim { range, start, end_accumulator, path, output } => {
-            let call = Claims::joinCall {
-                id: U256::from(range),
-                start,
-                endAccumulator: end_accumulator,
-                path,
-                output: opened(output),
-            };
-            to_call(claims, call.abi_encode(), bond)
-        }
-        Action::Join { tournament: id, start, last, path, state } => {
-            let call = Tournament::joinCall { id: U256::from(id), start, last, path, state };
-            to_call(tournament, call.abi_encode(), bond)
-        }
-        Action::Advance { match_id, left, right, new_left, new_right } => {
-            let call = Tournament::advanceCall {
-                matchId: U256::from(match_id),
-                left,
-                right,
-                newLeft: new_left,
-                newRight: new_right,
-            };
-            plain(tournament, call.abi_encode())
-        }
-        Action::Seal { match_id, left, right, agreed, path, opening } => {
-            let match_id = U256::from(match_id);
-            let call =
-                Tournament::sealCall { matchId: match_id, left, right, agreed, path, opening };
-            plain(tournament, call.abi_encode())
-        }
-        Action::Load(preimage) => plain(contracts.preimage_oracle, load(&preimage, computer)?),
-        Action::Prove { match_id, proof } => {
-            let call = Tournament::proveCall { matchId: U256::from(match_id), proof };
-            plain(tournament, call.abi_encode())
-        }
-        Action::Timeout { match_id } => {
-            let call = Tournament::timeoutCall { matchId: U256::from(match_id) };
-            plain(tournament, call.abi_encode())
-        }
-        Action::Close { tournament: id } => {
-            plain(tournament, Tournament::closeCall { id: U256::from(id) }.abi_encode())
-        }
-        Action::Settle { range } => {
-            plain(claims, Claims::settleCall { id: U256::from(range) }.abi_encode())
-        }
-        Action::Withdraw => plain(tournament, Tournament::withdrawCall {}.abi_encode()),
-    })
-}
-
-fn to_call(to: Address, input: Vec<u8>, value: U256) -> Call {
-    Call { to: TxKind::Call(to), input: input.into(), value, sidecar: None }
-}
-
-fn opened(output: Output) -> Claims::Output {
-    match output {
-        Output::Head { header, cursor } => Claims::Output {
-            header,
-            record: cursor.record,
-            block: cursor.block,
-            forced: cursor.forced,
-            faultOf: Default::default(),
-        },
-        Output::Fault { of } => {
-            Claims::Output { header: Bytes::new(), record: 0, block: 0, forced: 0, faultOf: of }
-        }
-    }
-}
-
-fn load(preimage: &Preimage, computer: &Computer) -> Option<Vec<u8>> {
-    let Preimage { kind, key, offset } = *preimage;
+/// What a preimage call reads, if a step that was put together has it.
+pub(super) fn part(call: Preimage, computer: &Computer) -> Option<Part> {
+    let Preimage { kind, key, .. } = call;
     let claim = computer.claim_with(kind, key)?;
-    let part = verify::load_part(&claim.preimages, verify::Preimage { kind, key, offset });
-    match part {
-        Ok(Some(Part::Keccak { offset, data })) => {
-            Some(PreimageOracle::loadKeccakPartCall { offset, data }.abi_encode())
-        }
-        Ok(Some(Part::Blob { versioned_hash, index, element, commitment, proof })) => Some(
-            PreimageOracle::loadBlobElementCall {
-                versionedHash: versioned_hash,
-                index,
-                element,
-                commitment,
-                proof,
-            }
-            .abi_encode(),
-        ),
-        Ok(None) => None,
-        Err(error) => {
-            tracing::warn!(%kind, %key, %error, "a preimage cannot be loaded into the oracle");
-            None
-        }
-    }
+    load_part(&claim.preimages, call).unwrap_or_else(|error| {
+        tracing::warn!(%kind, %key, %error, "a preimage cannot be loaded into the oracle");
+        None
+    })
 }
 
 /// Sends one after another, whatever becomes of those before: each is simulated first, and costs nothing if it is in vain.

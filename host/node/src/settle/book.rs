@@ -58,7 +58,7 @@ impl Knowledge {
         self.retries.values().any(|at| *at <= Instant::now())
     }
 
-    /// Forgets what is over, and learns of new blocks. Whether L1 has reorganised.
+    /// Forgets what is over. Whether L1 has reorganised.
     pub fn update(&mut self, view: &View) -> Result<bool, StoreError> {
         let reorgs = self.progress.reorgs();
         let reorganised = reorgs != self.reorgs || self.is_of_another_l1(view)?;
@@ -74,7 +74,6 @@ impl Knowledge {
         for (need, _) in due {
             self.book.set_unknown(need, Reason::NotBegun);
         }
-        self.count_traffic(view.settled.l2_block)?;
         Ok(reorganised)
     }
 
@@ -92,8 +91,8 @@ impl Knowledge {
         Ok(false)
     }
 
-    /// Which records carried blocks, and whether these have withdrawals.
-    fn count_traffic(&mut self, settled: u64) -> Result<(), StoreError> {
+    /// Learns which records carried blocks, and whether these have withdrawals: what claims are made for.
+    pub fn count_traffic(&mut self, settled: u64) -> Result<(), StoreError> {
         let snapshot = self.store.snapshot()?;
         let from = self.traffic.map_or(0, |counted| counted.block).max(settled);
         let root = |number| -> Result<Option<B256>, StoreError> {
@@ -111,6 +110,17 @@ impl Knowledge {
             self.traffic = Some(Counted { block: number, record, withdrawals });
             before = after;
         }
+        Ok(())
+    }
+
+    /// Looks up what is true of every open range, claimed or not.
+    pub fn judge(&mut self, view: &View) -> Result<(), StoreError> {
+        let unjudged = view.ranges.iter().filter(|range| {
+            let known = self.book.range(range.start, range.end);
+            matches!(known, Lookup::Unknown(_, Reason::NotBegun))
+        });
+        let needs = unjudged.map(|range| Need::Range { start: range.start, end: range.end });
+        self.look_up(needs.collect(), view)?;
         Ok(())
     }
 

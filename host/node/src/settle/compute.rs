@@ -2,6 +2,7 @@
 
 use crate::{
     leaves::{Leaves, StepError},
+    saved::SaveFile,
     verify::Claim,
 };
 use alloy_eips::eip4844::Blob;
@@ -11,19 +12,17 @@ use annex_l1::L1Client;
 use annex_riscv::Program;
 use annex_settle::{Need, Opening, Range, Reason, Run, RunJob, Step, StrideError, StrideJob, Tree};
 use std::{
-    collections::BTreeMap,
+    collections::{BTreeMap, VecDeque},
     fs, io,
     path::{Path, PathBuf},
     sync::{
         Arc, Mutex, MutexGuard, PoisonError,
         atomic::{AtomicBool, AtomicU64, Ordering},
     },
-    time::{Duration, Instant},
+    time::Instant,
 };
 use tokio::task::JoinHandle;
 
-/// Time between two saves of an unfinished run.
-const SAVE_INTERVAL: Duration = Duration::from_secs(20);
 /// Instructions between two looks at whether to stop.
 const SLICE: u64 = 1 << 24;
 /// Binary logarithm of the instructions of a stride (spec/settlement.md, "Commitments").
@@ -87,8 +86,8 @@ struct Kept {
     fork: u64,
     /// By input.
     runs: BTreeMap<B256, Run>,
-    /// By input and stride.
-    strides: BTreeMap<(B256, u64), Arc<StrideJob>>,
+    /// By input and stride, the oldest first.
+    strides: VecDeque<((B256, u64), Arc<StrideJob>)>,
 }
 
 impl Computer {
@@ -252,20 +251,18 @@ impl Shared {
             return Ok(run.clone());
         }
         let file = self.dir.join(format!("run-{:x}", self.program.boot_state_hash(input)));
-        let mut job = match restore(&file) {
-            Some(job) => job,
-            None => RunJob::new(&self.program, input),
-        };
-        let mut saved = Instant::now();
+        let mut kept = SaveFile::new(&file);
+        let mut job = restore(&kept, &file).unwrap_or_else(|| RunJob::new(&self.program, input));
         loop {
-            let done = job.advance(&claim.preimages, 1).map_err(Reason::Missing)?;
             steps.store(job.steps(), Ordering::Relaxed);
+            let done = job.advance(&claim.preimages, 1).map_err(Reason::Missing)?;
             let stopped = stop.load(Ordering::Acquire);
-            if done || stopped || saved.elapsed() > SAVE_INTERVAL {
-                if let Err(error) = save(&mut job, &file) {
+            if done || stopped || kept.is_due() {
+                let mut bytes = Vec::new();
+                job.save(&mut bytes);
+                if let Err(error) = kept.write(&bytes) {
                     tracing::warn!(%error, "a run could not be saved");
                 }
-                saved = Instant::now();
             }
             if done {
                 break;
@@ -274,6 +271,7 @@ impl Shared {
                 return Err(Reason::NotBegun);
             }
         }
+        steps.store(job.steps(), Ordering::Relaxed);
         let Ok(run) = job.finish() else { return Err(Reason::NotBegun) };
         self.kept().runs.insert(input, run.clone());
         Ok(run)
@@ -288,7 +286,8 @@ impl Shared {
         stop: &AtomicBool,
     ) -> Result<Arc<StrideJob>, Reason> {
         let input = claim.input.hash();
-        if let Some(job) = self.kept().strides.get(&(input, stride)) {
+        let of = (input, stride);
+        if let Some((_, job)) = self.kept().strides.iter().find(|(kept, _)| *kept == of) {
             return Ok(job.clone());
         }
         let mut job = StrideJob::new(&self.program, input, stride);
@@ -301,9 +300,9 @@ impl Shared {
         let job = Arc::new(job);
         let mut kept = self.kept();
         if kept.strides.len() >= KEPT_STRIDES {
-            kept.strides.pop_first();
+            kept.strides.pop_front();
         }
-        kept.strides.insert((input, stride), job.clone());
+        kept.strides.push_back((of, job.clone()));
         Ok(job)
     }
 }
@@ -336,15 +335,11 @@ fn unknown(error: StepError, leaf: u64) -> Reason {
 }
 
 /// What an earlier process left.
-fn restore(file: &Path) -> Option<RunJob> {
-    let bytes = match fs::read(file) {
-        Ok(bytes) => bytes,
-        Err(error) if error.kind() == io::ErrorKind::NotFound => return None,
-        Err(error) => {
-            tracing::warn!(file = %file.display(), %error, "a run is begun again");
-            return None;
-        }
-    };
+fn restore(kept: &SaveFile, file: &Path) -> Option<RunJob> {
+    let bytes = kept.read().unwrap_or_else(|error| {
+        tracing::warn!(file = %file.display(), %error, "a run is begun again");
+        None
+    })?;
     match RunJob::restore(&bytes) {
         Ok(job) => Some(job),
         Err(error) => {
@@ -352,16 +347,4 @@ fn restore(file: &Path) -> Option<RunJob> {
             None
         }
     }
-}
-
-/// Writes the file as a whole or not at all.
-fn save(job: &mut RunJob, file: &Path) -> io::Result<()> {
-    if let Some(dir) = file.parent() {
-        fs::create_dir_all(dir)?;
-    }
-    let mut bytes = Vec::new();
-    job.save(&mut bytes);
-    let temporary = file.with_extension("tmp");
-    fs::write(&temporary, bytes)?;
-    fs::rename(temporary, file)
 }

@@ -1,33 +1,43 @@
-//! How settlement stands, for whoever asks (`annex_settlement`, spec/rpc.md) and for metrics.
+//! How settlement stands, for whoever asks (`annex_settlement`, `annex_claims`, spec/rpc.md) and for metrics.
 
-use super::{SettleTask, act};
+use super::{SettleTask, act, claims::Standing};
 use alloy_primitives::{Address, B256, U64, U256};
 use annex_settle::{Action, Need, Reason, View, Wait, Why};
-use jsonrpsee::RpcModule;
+use jsonrpsee::{RpcModule, types::ErrorObjectOwned};
 use serde::Serialize;
 use std::sync::{Arc, Mutex, PoisonError};
 
-/// The newest report.
+/// What was found last.
 #[derive(Debug, Default)]
-pub(crate) struct Board(Mutex<Option<Report>>);
+pub(crate) struct Board(Mutex<Option<(Report, Arc<Standing>)>>);
 
 impl Board {
-    pub(super) fn put(&self, report: Report) {
-        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = Some(report);
+    pub(super) fn put(&self, report: Report, standing: Standing) {
+        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = Some((report, Arc::new(standing)));
     }
 
-    /// None until L1 was looked at, and on a node without a party.
-    pub fn get(&self) -> Option<Report> {
+    /// None until L1 was looked at.
+    fn get(&self) -> Option<(Report, Arc<Standing>)> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 }
 
-/// Adds `annex_settlement` to a node's methods.
+/// Adds `annex_settlement` and `annex_claims` to a node's methods.
 pub(crate) fn register<T: Send + Sync + 'static>(module: &mut RpcModule<T>, board: &Arc<Board>) {
     let mut own = RpcModule::new(board.clone());
-    own.register_method("annex_settlement", |_, board, _| board.get())
-        .expect("the only method of its module");
-    module.merge(own).expect("no other method has its name");
+    own.register_method("annex_settlement", |_, board, _| board.get().map(|(report, _)| report))
+        .expect("their names are distinct");
+    own.register_method("annex_claims", |params, board, _| {
+        let mut params = params.sequence();
+        let range: Option<U64> = params.optional_next()?;
+        let from: Option<U64> = params.optional_next()?;
+        let list = |standing: Arc<Standing>| {
+            standing.list(range.map(|id| id.to()), from.unwrap_or_default().to())
+        };
+        Ok::<_, ErrorObjectOwned>(board.get().map(|(_, standing)| list(standing)))
+    })
+    .expect("their names are distinct");
+    module.merge(own).expect("no other method has their names");
 }
 
 /// Answer of `annex_settlement`.
@@ -90,17 +100,22 @@ impl SettleTask {
         let parties = self.seats.iter().zip(views).map(|(seat, view)| {
             let commitments = view.tournaments.iter().flat_map(|it| &it.commitments);
             let mine = commitments.filter(|it| it.alive && it.claimer == seat.player.address);
+            let mine: Vec<_> = mine.collect();
             let role = seat.role.name();
-            metrics::gauge!("annex_settlement_waits", "role" => role)
-                .set(seat.plan.waits.len() as f64);
-            metrics::gauge!("annex_settlement_balance_wei", "role" => role)
-                .set(f64::from(view.balance));
+            let gauge = |name, value| metrics::gauge!(name, "role" => role).set(value);
+            gauge("annex_settlement_waits", seat.plan.waits.len() as f64);
+            gauge("annex_settlement_balance_wei", f64::from(view.balance));
+            gauge("annex_settlement_credits_wei", f64::from(view.credits));
+            gauge("annex_settlement_staked_wei", mine.len() as f64 * view.params.bond as f64);
+            let left = mine.iter().map(|it| it.left(view.now, &view.params)).min();
+            let left = left.unwrap_or(view.params.challenge_window);
+            gauge("annex_settlement_least_clock_seconds", left as f64);
             PartyReport {
                 role,
                 address: seat.player.address,
                 balance: view.balance,
                 credits: view.credits,
-                staked: U64::from(mine.count()),
+                staked: U64::from(mine.len()),
                 sending: seat.sender.is_none(),
                 actions: seat.plan.actions.iter().map(|it: &Action| act::name(it)).collect(),
                 waits: seat.plan.waits.iter().map(wait).collect(),
@@ -110,9 +125,7 @@ impl SettleTask {
             what: need(&running.need),
             instructions: U64::from(running.steps),
         });
-        metrics::gauge!("annex_settlement_settled_block").set(settled.l2_block as f64);
-        metrics::gauge!("annex_settlement_open_ranges").set(common.ranges.len() as f64);
-        metrics::gauge!("annex_settlement_open_matches").set(open as f64);
+        gauges(common, open);
         Report {
             l1_block: U64::from(common.block),
             settled: SettledReport {
@@ -128,6 +141,19 @@ impl SettleTask {
             computing,
         }
     }
+}
+
+/// What is the same for every party, and on a node without one.
+fn gauges(common: &View, open_matches: usize) {
+    let claims = common.tournaments.iter().filter(|it| it.level == 0);
+    let alive: u32 = claims.map(|it| it.alive).sum();
+    let pots: u128 = common.tournaments.iter().map(|it| it.pot).sum();
+    metrics::gauge!("annex_settlement_settled_block").set(common.settled.l2_block as f64);
+    metrics::gauge!("annex_settlement_open_ranges").set(common.ranges.len() as f64);
+    metrics::gauge!("annex_settlement_open_matches").set(open_matches as f64);
+    metrics::gauge!("annex_settlement_claims_alive").set(f64::from(alive));
+    metrics::gauge!("annex_settlement_pots_wei").set(pots as f64);
+    metrics::gauge!("annex_settlement_faulted").set(f64::from(u8::from(common.faulted)));
 }
 
 fn wait(wait: &Wait) -> WaitReport {

@@ -1,15 +1,16 @@
 //! The same step in the machine of spec/machine.md: run, one instruction proved, all states committed to.
 
 use super::{Claim, VerifyError};
-use alloy_primitives::{B256, Bytes, U256, keccak256};
-use annex_claim::{Kind, Missing, PreimageSource, Preimages, fault_leaf};
+use crate::saved::SaveFile;
+use alloy_primitives::{B256, keccak256};
+use annex_claim::{Kind, Missing, Preimages, fault_leaf};
 use annex_riscv::{
     Commitment, Committer, Host, Machine, PreimageKind, Program, Progress, Shape, SnapshotError,
     Status, StepProof,
 };
-use c_kzg::ethereum_kzg_settings;
+use annex_settle::{MAX_MEMORY, Preimage};
 use std::{
-    fs, io,
+    io,
     path::{Path, PathBuf},
     time::{Duration, Instant},
 };
@@ -20,26 +21,12 @@ pub const MAX_STEPS: u64 = 1 << 40;
 const SLICE: u64 = 1 << 24;
 /// Bytes of what the program prints that are kept.
 const MAX_PRINTED: usize = 4_096;
-/// Memory of the machine.
-const MAX_MEMORY: u64 = 1 << 32;
-/// Time between two saves of an unfinished commitment.
-const SAVE_INTERVAL: Duration = Duration::from_secs(20);
-
-/// A preimage call.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Preimage {
-    pub kind: Kind,
-    pub key: B256,
-    pub offset: u32,
-}
 
 /// The preimages with which the native step was taken, for the machine.
 struct Source<'a> {
-    preimages: &'a Preimages,
-    /// The last call.
-    last: Option<Preimage>,
+    preimages: annex_settle::Source<'a>,
     /// Stop at the first call of this kind.
-    until: Option<Kind>,
+    until: Option<PreimageKind>,
     printed: Vec<u8>,
 }
 
@@ -51,7 +38,8 @@ enum Stop {
 
 impl<'a> Source<'a> {
     fn new(preimages: &'a Preimages) -> Self {
-        Self { preimages, last: None, until: None, printed: Vec::new() }
+        let preimages = annex_settle::Source::new(preimages);
+        Self { preimages, until: None, printed: Vec::new() }
     }
 }
 
@@ -64,15 +52,10 @@ impl Host for Source<'_> {
         key: B256,
         offset: u32,
     ) -> Result<(B256, u64), Stop> {
-        let kind = match kind {
-            PreimageKind::Keccak => Kind::Keccak,
-            PreimageKind::Blob => Kind::Blob,
-        };
-        self.last = Some(Preimage { kind, key, offset });
         if self.until == Some(kind) {
             return Err(Stop::Wanted);
         }
-        self.preimages.word(kind, key, offset).map_err(Stop::Missing)
+        self.preimages.preimage(kind, key, offset).map_err(Stop::Missing)
     }
 
     fn write(&mut self, _: u64, bytes: &[u8]) {
@@ -161,7 +144,10 @@ pub fn prove(
     let end = match step {
         Step::At(index) => index,
         Step::Preimage(kind) => {
-            source.until = Some(kind);
+            source.until = Some(match kind {
+                Kind::Keccak => PreimageKind::Keccak,
+                Kind::Blob => PreimageKind::Blob,
+            });
             MAX_STEPS
         }
     };
@@ -180,77 +166,13 @@ pub fn prove(
             Step::Preimage(_) => VerifyError::NoPreimageCall,
         });
     }
-    (source.until, source.last) = (None, None);
+    (source.until, source.preimages.last) = (None, None);
     let pc = machine.pc();
     let mut instruction = [0; 4];
     machine.read_memory(pc, &mut instruction);
     let proof = machine.prove_step(&mut source).map_err(refused)?;
     let instruction = u32::from_le_bytes(instruction);
-    Ok(ProvedStep { index, pc, instruction, proof, preimage: source.last })
-}
-
-/// What the oracle on L1 has to be told before it can answer a preimage call.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Part {
-    /// Arguments of `loadKeccakPart`.
-    Keccak { offset: U256, data: Bytes },
-    /// Arguments of `loadBlobElement`.
-    Blob { versioned_hash: B256, index: U256, element: B256, commitment: Bytes, proof: Bytes },
-}
-
-/// The part that a call reads; none where the oracle knows the answer anyway.
-pub fn load_part(preimages: &Preimages, call: Preimage) -> Result<Option<Part>, PartError> {
-    let Preimage { kind, key, offset } = call;
-    match kind {
-        Kind::Keccak => {
-            let data = preimages.keccak(key)?;
-            // Beyond the end any part will do: it tells the length.
-            let offset = if offset as usize >= data.len() { 0 } else { offset };
-            Ok(Some(Part::Keccak { offset: U256::from(offset), data }))
-        }
-        Kind::Blob => {
-            let blob = preimages.blob(key)?;
-            if offset as usize >= blob.len() {
-                return Ok(None);
-            }
-            let index = offset / 32;
-            let blob = c_kzg::Blob::from_bytes(blob.as_slice())?;
-            let settings = ethereum_kzg_settings(0);
-            let point = c_kzg::Bytes32::new(point_of(index).to_be_bytes());
-            let commitment = settings.blob_to_kzg_commitment(&blob)?;
-            let (proof, element) = settings.compute_kzg_proof(&blob, &point)?;
-            Ok(Some(Part::Blob {
-                versioned_hash: key,
-                index: U256::from(index),
-                element: B256::new(*element),
-                commitment: Bytes::copy_from_slice(commitment.as_slice()),
-                proof: Bytes::copy_from_slice(proof.as_slice()),
-            }))
-        }
-    }
-}
-
-/// Why a part cannot be loaded.
-#[derive(Debug, thiserror::Error)]
-pub enum PartError {
-    #[error(transparent)]
-    Missing(#[from] Missing),
-    #[error("KZG: {0}")]
-    Kzg(#[from] c_kzg::Error),
-}
-
-/// Where a blob's polynomial takes the value of element `index` (spec/machine.md, "PreimageOracle").
-fn point_of(index: u32) -> U256 {
-    /// Order of the scalar field of BLS12-381.
-    const MODULUS: U256 = alloy_primitives::uint!(
-        0x73eda753299d7d483339d80809a1d80553bda402fffe5bfeffffffff00000001_U256
-    );
-    /// EIP-4844's 4,096th root of unity.
-    const ROOT: U256 = alloy_primitives::uint!(
-        0x564c0a11a0f704f4fc3e8acfe0f8245f0ad1347b378fbf96e206da11a5d36306_U256
-    );
-    let reversed = (index << 20).reverse_bits();
-    ROOT.pow_mod(U256::from(reversed), MODULUS)
+    Ok(ProvedStep { index, pc, instruction, proof, preimage: source.preimages.last })
 }
 
 /// Why there is no commitment.
@@ -278,8 +200,10 @@ pub fn commit(
     let path = || file.to_path_buf();
     let input = claim.input.hash();
     let name = keccak256([program.boot_state_hash(input), input].concat());
-    let mut committer = match fs::read(file) {
-        Ok(bytes) => {
+    let failed = |source| CommitError::File { path: path(), source };
+    let mut kept = SaveFile::new(file);
+    let mut committer = match kept.read().map_err(failed)? {
+        Some(bytes) => {
             let other = || CommitError::OtherRun { path: path() };
             let (found, rest) = bytes.split_first_chunk::<32>().ok_or_else(other)?;
             if *found != name {
@@ -288,39 +212,23 @@ pub fn commit(
             Committer::restore(rest, shape, MAX_MEMORY)
                 .map_err(|source| CommitError::Snapshot { path: path(), source })?
         }
-        Err(error) if error.kind() == io::ErrorKind::NotFound => {
-            Committer::new(Machine::boot(program, input), shape)
-        }
-        Err(source) => return Err(CommitError::File { path: path(), source }),
+        None => Committer::new(Machine::boot(program, input), shape),
     };
-    let failed = |source| CommitError::File { path: path(), source };
     let mut source = Source::new(&claim.preimages);
-    let mut saved = Instant::now();
     loop {
         let done = committer.advance(&mut source, 1, &mut progress);
         if done.map_err(|stop| CommitError::Run(refused(stop)))? {
             break;
         }
-        if saved.elapsed() > SAVE_INTERVAL {
-            save(&mut committer, name, file).map_err(failed)?;
-            saved = Instant::now();
+        if kept.is_due() {
+            let mut bytes = name.to_vec();
+            committer.save(&mut bytes);
+            kept.write(&bytes).map_err(failed)?;
         }
     }
-    match fs::remove_file(file) {
-        Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(failed(error)),
-        _ => {}
-    }
+    kept.remove().map_err(failed)?;
     let Ok((commitment, _)) = committer.finish() else {
         unreachable!("advance() said that it is complete");
     };
     Ok(commitment)
-}
-
-/// Writes the file as a whole or not at all.
-fn save(committer: &mut Committer, name: B256, file: &Path) -> io::Result<()> {
-    let mut bytes = name.to_vec();
-    committer.save(&mut bytes);
-    let temporary = file.with_extension("tmp");
-    fs::write(&temporary, bytes)?;
-    fs::rename(temporary, file)
 }
