@@ -263,5 +263,33 @@ fn digits((negative, number): (bool, u128), window: usize) -> [i16; DIGITS] {
     digits
 }
 
+#[cfg(all(feature = "host", target_arch = "x86_64"))]
+mod lanes;
+
+/// A signature r ‖ s, whether y is odd, and the hash that was signed.
+#[cfg(feature = "host")]
+pub type Signed = ([u8; 64], bool, B256);
+
+/// What became of one of many signatures.
+#[cfg(feature = "host")]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Recovered {
+    /// Uncompressed, without its first byte.
+    Key([u8; 64]),
+    Invalid,
+    /// To be recovered by itself.
+    Left,
+}
+
+/// Recovers what the processor can recover several at once, in order.
+#[cfg(feature = "host")]
+pub fn recover_many(signed: &[Signed]) -> Vec<Recovered> {
+    #[cfg(target_arch = "x86_64")]
+    if lanes::available() {
+        return lanes::recover_all(signed);
+    }
+    vec![Recovered::Left; signed.len()]
+}
+
 #[cfg(test)]
 mod tests;

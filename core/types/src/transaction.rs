@@ -127,5 +127,62 @@ fn public_key(rs: &[u8; 64], odd_y: bool, hash: B256) -> Option<[u8; 64]> {
 #[cfg(not(feature = "host"))]
 use crate::secp256k1::recover as public_key;
 
+impl RecoveredTransaction {
+    /// [`Self::recover`] of each, in order. Where the processor can, several at once.
+    #[cfg(feature = "host")]
+    pub fn recover_all(
+        transactions: Vec<Transaction>,
+    ) -> impl Iterator<Item = Result<Self, SignatureError>> {
+        let signed: Vec<_> = transactions
+            .iter()
+            .filter_map(|tx| tx.signature().map(|(signature, hash)| (*signature, hash)))
+            .collect();
+        let mut signers = recover_signers(&signed).into_iter();
+        transactions.into_iter().map(move |transaction| {
+            if let Transaction::Deposit(_) = &transaction {
+                return Self::recover(transaction);
+            }
+            let sender = signers.next().unwrap_or(Err(SignatureError::Invalid))?;
+            let data_size = fees::data_size(&transaction.encoded_2718());
+            Ok(Self { transaction, sender, data_size })
+        })
+    }
+
+    /// [`Self::recover`] of each, in order.
+    #[cfg(not(feature = "host"))]
+    pub fn recover_all(
+        transactions: Vec<Transaction>,
+    ) -> impl Iterator<Item = Result<Self, SignatureError>> {
+        transactions.into_iter().map(Self::recover)
+    }
+}
+
+/// [`recover_signer`] of each, in order. Where the processor can, several at once.
+#[cfg(feature = "host")]
+pub fn recover_signers(signed: &[(Signature, B256)]) -> Vec<Result<Address, SignatureError>> {
+    use crate::secp256k1::{Recovered, recover_many};
+    let inputs: Vec<_> = signed
+        .iter()
+        .filter(|(signature, _)| signature.s() <= HALF_ORDER)
+        .map(|(signature, hash)| {
+            let bytes = signature.as_bytes();
+            let rs = *bytes.first_chunk().expect("65 bytes are more than 64");
+            (rs, signature.v(), *hash)
+        })
+        .collect();
+    let mut keys = recover_many(&inputs).into_iter();
+    let recover = |(signature, hash): &(Signature, B256)| {
+        if signature.s() > HALF_ORDER {
+            return Err(SignatureError::HighS);
+        }
+        match keys.next() {
+            Some(Recovered::Key(key)) => Ok(Address::from_slice(&keccak256(key)[12..])),
+            Some(Recovered::Invalid) => Err(SignatureError::Invalid),
+            Some(Recovered::Left) | None => recover_signer(signature, *hash),
+        }
+    };
+    signed.iter().map(recover).collect()
+}
+
 #[cfg(test)]
 mod tests;

@@ -6,7 +6,7 @@ use alloy_primitives::{Address, B256, Bytes, Sealed};
 use annex_evm::{BlockEnv, Rules};
 use annex_rpc::{
     Accepted, Arrival, Chain, Executed, Finality, Pending, PendingState, Pool, Rejected, Reply,
-    Unsealed, decode_raw,
+    Unsealed, decode_all,
 };
 use annex_sequencer::{Engine, LiveBlock, Taken};
 use annex_state::AccountInfo;
@@ -139,8 +139,7 @@ impl Chain for L2 {
     }
 
     async fn send_raw(&self, transactions: Vec<Bytes>) -> Vec<Result<Accepted, Rejected>> {
-        let decoded: Vec<_> =
-            transactions.iter().map(|raw| decode_raw(raw, self.config.l2_chain_id)).collect();
+        let decoded = decode_all(&transactions, self.config.l2_chain_id);
         if !self.orders {
             let refused = |tx: Result<_, _>| tx.and(Err(Rejected::NotLeader));
             return decoded.into_iter().map(refused).collect();

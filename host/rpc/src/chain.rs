@@ -268,6 +268,25 @@ pub struct Finality {
 /// Decodes and recovers what a wallet sent, beside the executor: type, chain id and signature are checked here. A type-3
 /// transaction is refused; L1 decodes its network form itself.
 pub fn decode_raw(raw: &[u8], chain_id: u64) -> Result<RecoveredTransaction, Rejected> {
+    Ok(RecoveredTransaction::recover(decode(raw, chain_id)?)?)
+}
+
+/// [`decode_raw`] of each, in order. Where the processor can, it recovers several senders at once.
+pub fn decode_all<T: AsRef<[u8]>>(
+    raws: &[T],
+    chain_id: u64,
+) -> Vec<Result<RecoveredTransaction, Rejected>> {
+    let mut decoded = Vec::with_capacity(raws.len());
+    let refused: Vec<Result<(), Rejected>> = raws
+        .iter()
+        .map(|raw| decode(raw.as_ref(), chain_id).map(|transaction| decoded.push(transaction)))
+        .collect();
+    let mut recovered = RecoveredTransaction::recover_all(decoded);
+    let mut next = || recovered.next().expect("as many as were decoded");
+    refused.into_iter().map(|result| result.and_then(|()| Ok(next()?))).collect()
+}
+
+fn decode(raw: &[u8], chain_id: u64) -> Result<Transaction, Rejected> {
     use alloy_consensus::Transaction as _;
     use alloy_eips::eip2718::Decodable2718;
     if raw.len() > MAX_RAW_TRANSACTION {
@@ -285,7 +304,7 @@ pub fn decode_raw(raw: &[u8], chain_id: u64) -> Result<RecoveredTransaction, Rej
         Some(have) if have != chain_id => {
             Err(InvalidTransaction::WrongChainId { have, want: chain_id }.into())
         }
-        _ => Ok(RecoveredTransaction::recover(tx)?),
+        _ => Ok(tx),
     }
 }
 

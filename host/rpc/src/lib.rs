@@ -17,7 +17,7 @@ mod subscribe;
 
 pub use chain::{
     Accepted, Arrival, Chain, Executed, Finality, MiniBlock, Pending, PendingState, Pool, Rejected,
-    Unsealed, decode_raw,
+    Unsealed, decode_all, decode_raw,
 };
 pub use json::{PromiseJson, PromiseJsonError};
 pub use routes::{Reply, Route};

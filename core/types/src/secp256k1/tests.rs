@@ -36,8 +36,88 @@ fn number() -> impl Strategy<Value = U256> {
     prop_oneof![4 => random, 1 => sparse, 1 => prop::sample::select(edges())]
 }
 
+/// Its abscissa.
+fn multiple_of_generator(k: u64) -> U256 {
+    let generator = Affine { x: field(GENERATOR.0), y: field(GENERATOR.1) };
+    let mut point = Jacobian::of(&generator);
+    for _ in 1..k {
+        point = point.add(&generator).expect("finite");
+    }
+    U256::from_be_bytes::<32>(affine(&[point])[0].x.to_bytes().into())
+}
+
+/// Whether what was recovered together is what libsecp256k1 recovers one by one. Returns how many were left.
+fn check_many(signed: &[Signed]) -> Result<usize, TestCaseError> {
+    let found = recover_many(signed);
+    prop_assert_eq!(found.len(), signed.len());
+    for ((rs, odd, hash), found) in signed.iter().zip(&found) {
+        match found {
+            Recovered::Key(key) => prop_assert_eq!(Some(*key), reference(rs, *odd, *hash)),
+            Recovered::Invalid => prop_assert_eq!(None, reference(rs, *odd, *hash)),
+            Recovered::Left => {}
+        }
+    }
+    Ok(found.iter().filter(|found| **found == Recovered::Left).count())
+}
+
+fn together() -> bool {
+    recover_many(&[([0; 64], false, B256::ZERO); 8])[0] != Recovered::Left
+}
+
+#[test]
+fn many_random_ones_agree_and_none_is_left() {
+    use rand::{Rng, SeedableRng, rngs::StdRng};
+    const SEED: u64 = 7;
+    let mut rng = StdRng::seed_from_u64(SEED);
+    for count in (3..40).chain([400]) {
+        let signed: Vec<Signed> = (0..count)
+            .map(|_| {
+                let mut rs = [0; 64];
+                rng.fill(&mut rs);
+                (rs, rng.random(), B256::from(rng.random::<[u8; 32]>()))
+            })
+            .collect();
+        let left = check_many(&signed).unwrap_or_else(|error| panic!("seed {SEED}: {error}"));
+        // A rest of one or two is not worth it.
+        assert!(!together() || left <= 2, "seed {SEED}: {left} of {count} left");
+    }
+}
+
+#[test]
+fn many_edges_agree() {
+    let mut signed = Vec::new();
+    for (r, s) in edges().into_iter().flat_map(|r| edges().into_iter().map(move |s| (r, s))) {
+        for hash in [U256::ZERO, r, s, ORDER] {
+            signed.push((join(r, s), signed.len() % 2 == 0, B256::from(hash)));
+        }
+    }
+    for chunk in signed.chunks(11) {
+        check_many(chunk).unwrap_or_else(|error| panic!("{error}"));
+    }
+}
+
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(2_000))]
+    #[test]
+    fn many_agree(signed in prop::collection::vec((number(), number(), number(), any::<bool>()), 0..20)) {
+        let signed: Vec<Signed> =
+            signed.into_iter().map(|(r, s, hash, odd)| (join(r, s), odd, B256::from(hash))).collect();
+        check_many(&signed)?;
+    }
+
+    /// Sums that meet equal and opposite points are found out, beside others that do not.
+    #[test]
+    fn many_agree_where_sums_degenerate(signed in prop::collection::vec((1u64..40, 1u64..40, 0u64..1_600, any::<bool>(), any::<bool>()), 3..17)) {
+        let signed: Vec<Signed> = signed
+            .into_iter()
+            .map(|(k, s, z, negative, odd)| {
+                let z = if negative { ORDER - U256::from(z) } else { U256::from(z) };
+                (join(multiple_of_generator(k), U256::from(s)), odd, B256::from(z))
+            })
+            .collect();
+        check_many(&signed)?;
+    }
+
     #[test]
     fn agrees_with_libsecp256k1(r in number(), s in number(), hash in number(), odd in any::<bool>()) {
         let (rs, hash) = (join(r, s), B256::from(hash));
@@ -47,11 +127,7 @@ proptest! {
     /// r is the abscissa of a point whose multiple is known, so that sums meet equal and opposite points.
     #[test]
     fn agrees_where_sums_degenerate(k in 1u64..40, s in 1u64..40, z in 0u64..1_600, negative in any::<bool>(), odd in any::<bool>()) {
-        let mut point = Jacobian::of(&Affine { x: field(GENERATOR.0), y: field(GENERATOR.1) });
-        for _ in 1..k {
-            point = point.add(&Affine { x: field(GENERATOR.0), y: field(GENERATOR.1) }).expect("finite");
-        }
-        let r = U256::from_be_bytes::<32>(affine(&[point])[0].x.to_bytes().into());
+        let r = multiple_of_generator(k);
         let z = if negative { ORDER - U256::from(z) } else { U256::from(z) };
         let (rs, hash) = (join(r, U256::from(s)), B256::from(z));
         prop_assert_eq!(recover(&rs, odd, hash), reference(&rs, odd, hash));

@@ -32,6 +32,32 @@ proptest! {
     }
 }
 
+/// One after the other or all at once: the same senders and the same errors.
+#[test]
+fn many_are_recovered_like_each() {
+    use alloy_consensus::{Sealable, SignableTransaction, TxLegacy};
+    let mut transactions = Vec::new();
+    for n in 1..30u64 {
+        let tx = TxLegacy { nonce: n, ..TxLegacy::default() };
+        let key = SigningKey::from_slice(&B256::from(U256::from(n)).0).expect("a key");
+        let (signature, id) =
+            key.sign_prehash_recoverable(&tx.signature_hash().0).expect("any hash can be signed");
+        let (r, s) = signature.split_bytes();
+        let mut signature =
+            Signature::new(U256::from_be_slice(&r), U256::from_be_slice(&s), id.is_y_odd());
+        match n % 7 {
+            1 => signature = Signature::new(signature.r(), HALF_ORDER + U256::from(n), false),
+            2 => signature = Signature::new(U256::ZERO, signature.s(), false),
+            3 => transactions.push(Transaction::Deposit(TxDeposit::default().seal_slow())),
+            _ => {}
+        }
+        transactions.push(Transaction::Legacy(tx.into_signed(signature)));
+    }
+    let each: Vec<_> = transactions.iter().cloned().map(RecoveredTransaction::recover).collect();
+    let all: Vec<_> = RecoveredTransaction::recover_all(transactions).collect();
+    assert_eq!(all, each);
+}
+
 #[test]
 fn zero_signature_is_invalid() {
     let zero = Signature::new(U256::ZERO, U256::ZERO, false);
