@@ -1,4 +1,5 @@
-use annex_node::{Dev, DevConfig, DevError, NodeError};
+use crate::limits::LimitArgs;
+use annex_node::{Dev, DevConfig, DevError, Lie, NodeError};
 use clap::Args;
 use indicatif::{ProgressBar, ProgressStyle};
 use std::{
@@ -12,7 +13,8 @@ use std::{
 #[command(after_help = "Examples:
   annex dev
   annex dev --data-dir ~/annex-dev --port 9545      keeps both chains; run it again to go on
-  annex dev --l1 http://127.0.0.1:8545              on a running Anvil (--hardfork osaka)")]
+  annex dev --l1 http://127.0.0.1:8545              on a running Anvil (--hardfork osaka)
+  annex dev --with-liar=fault                       somebody claims that the chain has failed, and loses the bond")]
 pub struct DevArgs {
     /// Port of the L2 (JSON-RPC over HTTP and WebSocket, /health, /metrics)
     #[arg(long, default_value_t = 9545)]
@@ -32,9 +34,13 @@ pub struct DevArgs {
     /// Where both chains are kept and resumed; default: a folder that is removed at the end
     #[arg(long)]
     data_dir: Option<PathBuf>,
-    /// Have somebody claim what is false, and lose the bond
-    #[arg(long)]
-    with_liar: bool,
+    /// Have somebody claim what is false, and lose the bond: `output` (the default), `commitment` (true output, false
+    /// commitment), `first-instruction`, `last-instruction`, `fault`, `late` (moves at the last moment), `idle` (never moves),
+    /// `several=N` liars at once
+    #[arg(long, value_name = "LIE", num_args = 0..=1, require_equals = true, default_missing_value = "output")]
+    with_liar: Option<Lie>,
+    #[command(flatten)]
+    limits: LimitArgs,
 }
 
 #[derive(Debug, thiserror::Error)]
@@ -68,6 +74,7 @@ pub async fn run(args: DevArgs) -> Result<(), RunError> {
         l1_gas_limit: args.l1_gas_limit,
         data_dir: data_dir.clone(),
         with_liar: args.with_liar,
+        limits: args.limits.limits(),
     };
     let style = ProgressStyle::with_template("{spinner} starting L1 and L2 ({elapsed})");
     let spinner = ProgressBar::new_spinner().with_style(style.expect("a fixed template"));

@@ -68,8 +68,8 @@ pub enum SendOutcome {
     /// Still in the mempool after all attempts, or after the limits forbade another. It may yet be included: the next `send`
     /// replaces it.
     Stuck { tx: Option<B256>, attempts: u32 },
-    /// Another transaction took the nonce: one that an earlier call or process of this key sent and gave up. The caller looks at
-    /// L1 and starts over.
+    /// Another transaction took the nonce: one that an earlier call or process of this key sent and gave up; or a reorganisation
+    /// gave back an earlier one. The caller looks at L1 and starts over.
     Superseded,
 }
 
@@ -179,8 +179,8 @@ impl Sender {
             .max_fee_per_gas(fees.max)
             .max_priority_fee_per_gas(fees.tip);
         let gas = match self.client.estimate_gas(request).await {
-            // What a call costs changes from block to block.
-            Ok(gas) => gas + gas / 3 + 20_000,
+            // What a call costs changes from block to block: who joins a Tournament second pays 105,000 more, for the match.
+            Ok(gas) => gas + gas / 3 + 60_000,
             Err(L1Error::Reverted(reason)) => {
                 return Ok(SendOutcome::Reverted { reason, tx: None });
             }
@@ -208,6 +208,11 @@ impl Sender {
                     }
                 }
                 Accepted::Underpriced => {}
+            }
+            if self.client.nonce(self.address()).await? < nonce {
+                // A reorganisation took back what came before: nothing with this nonce can be included.
+                self.in_flight = None;
+                return Ok(SendOutcome::Superseded);
             }
             fees = fees.raised(blobs).at_least(self.market(blobs).await?.offer);
         }

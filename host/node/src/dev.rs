@@ -1,7 +1,11 @@
 //! `annex dev`: an L1, contracts, funded accounts and a leader, at once.
 
+mod lie;
+
+pub use lie::{Lie, UnknownLie};
+
 use crate::{
-    LeaderKeys, Node, NodeConfig, NodeError, Party, PartyRole, Role,
+    LeaderKeys, Node, NodeConfig, NodeError, Party, Role,
     node::{genesis, program_boot},
 };
 use alloy_primitives::{Address, Bytes, TxKind, U256};
@@ -9,14 +13,18 @@ use alloy_signer_local::{
     LocalSignerError, MnemonicBuilder, PrivateKeySigner, coins_bip39::English,
 };
 use annex_devl1::{DevAccount, DevL1, DevL1Config, DevL1Error, MNEMONIC, dev_accounts};
+use annex_rpc::Limits;
 use annex_l1::{
     Call, DeployError, DeployRequest, Deployment, DeploymentFileError, Deposit, DepositOutcome,
     L1Client, L1Error, Parameters, SendLimits, SendOutcome, Sender, deploy, deposit,
 };
-use annex_settle::{Conduct, FalseLeaf, Forgery, Place};
 use futures_util::future::try_join_all;
 use metrics_exporter_prometheus::PrometheusHandle;
-use std::{net::SocketAddr, path::PathBuf, time::Duration};
+use std::{
+    net::SocketAddr,
+    path::PathBuf,
+    time::{Duration, SystemTime, UNIX_EPOCH},
+};
 
 pub const L2_CHAIN_ID: u64 = 901;
 /// Index in the mnemonic of the key that deploys and submits; the ten accounts stay the user's.
@@ -26,8 +34,11 @@ const PROMISER: u32 = 21;
 /// Indexes in the mnemonic of the keys of settlement's parties.
 const CLAIMER: u32 = 22;
 const CHALLENGER: u32 = 23;
+/// Of the first liar; others follow.
 const LIAR: u32 = 24;
 const ETHER: u128 = 10u128.pow(18);
+/// Blocks of the embedded L1 with contracts and deposits.
+const SETUP_BLOCKS: u64 = 24;
 /// Ether each account deposits.
 const DEPOSIT: u128 = 1_000 * ETHER;
 /// Ether the operator gets to pay for batches, and each party of settlement for bonds.
@@ -44,7 +55,9 @@ pub struct DevConfig {
     pub l1_gas_limit: u64,
     pub data_dir: PathBuf,
     /// Whether somebody claims what is false, and loses the bond.
-    pub with_liar: bool,
+    pub with_liar: Option<Lie>,
+    /// What JSON-RPC clients of either chain may ask for.
+    pub limits: Limits,
 }
 
 #[derive(Debug, thiserror::Error)]
@@ -100,7 +113,9 @@ impl Dev {
                 deployment
             }
         };
+        fund_liars(&l1_url, config.with_liar).await?;
         if let Some(l1) = &l1 {
+            l1.set_timestamp_interval(None);
             l1.set_block_time(Some(config.l1_block_time))?;
         }
         let keys = LeaderKeys { submitter: key(OPERATOR)?, promise: key(PROMISER)?.to_bytes() };
@@ -109,6 +124,7 @@ impl Dev {
                 addr: SocketAddr::from(([127, 0, 0, 1], config.port)),
                 role: Role::Leader(keys),
                 parties: parties(config.with_liar)?,
+                limits: config.limits,
                 ..NodeConfig::new(
                     l1_url.clone(),
                     l1_url.clone(),
@@ -137,28 +153,28 @@ impl Dev {
 }
 
 async fn start_l1(config: &DevConfig) -> Result<DevL1, DevL1Error> {
+    let now = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs());
     let chain = DevL1Config {
         port: config.l1_port,
         gas_limit: config.l1_gas_limit,
+        genesis_timestamp: Some(now.saturating_sub(SETUP_BLOCKS)),
+        limits: config.limits,
         ..DevL1Config::new(config.data_dir.join("l1"))
     };
     let l1 = DevL1::start(chain).await?;
-    // Contracts and deposits take no interval each.
+    // Contracts and deposits take no interval each; their blocks lie a second apart, in the past, lest L1 be ahead of the time of
+    // day from then on, and take L2 along.
     l1.set_block_time(None)?;
+    l1.set_timestamp_interval(Some(1));
     Ok(l1)
 }
 
 /// Deploys the contracts and has every account deposit, so that all ether on L2 lies in the Portal.
 async fn bootstrap(url: &str) -> Result<Deployment, DevError> {
     let client = L1Client::connect(url, &[url.to_owned()]).await?;
-    let limits = SendLimits {
-        poll_interval: Duration::from_millis(20),
-        resubmit_after: Duration::from_secs(20),
-        ..SendLimits::default()
-    };
-    let accounts = dev_accounts()?;
+    let (accounts, limits) = (dev_accounts()?, limits());
     let operator = key(OPERATOR)?;
-    for index in [OPERATOR, CLAIMER, CHALLENGER, LIAR] {
+    for index in [OPERATOR, CLAIMER, CHALLENGER] {
         fund(&client, &accounts[0], key(index)?.address(), limits).await?;
     }
     let request = DeployRequest {
@@ -194,6 +210,31 @@ async fn bootstrap(url: &str) -> Result<Deployment, DevError> {
     Ok(deployment)
 }
 
+/// Here, because a chain that is resumed may get other liars.
+async fn fund_liars(url: &str, lie: Option<Lie>) -> Result<(), DevError> {
+    let Some(lie) = lie else { return Ok(()) };
+    let client = L1Client::connect(url, &[]).await?;
+    let accounts = dev_accounts()?;
+    let liars: Vec<u32> = lie.roles().iter().zip(LIAR..).map(|(_, index)| index).collect();
+    // From an account each, or each would wait for the one before.
+    for liars in liars.chunks(accounts.len()) {
+        let funds = liars.iter().zip(&accounts).map(|(index, from)| {
+            let client = &client;
+            async move { fund(client, from, key(*index)?.address(), limits()).await }
+        });
+        try_join_all(funds).await?;
+    }
+    Ok(())
+}
+
+fn limits() -> SendLimits {
+    SendLimits {
+        poll_interval: Duration::from_millis(20),
+        resubmit_after: Duration::from_secs(20),
+        ..SendLimits::default()
+    }
+}
+
 async fn fund(
     client: &L1Client,
     from: &DevAccount,
@@ -215,17 +256,11 @@ async fn fund(
     }
 }
 
-/// A claimer, a challenger and, if wanted, a liar, whose claims differ from the truth in their first block.
-fn parties(with_liar: bool) -> Result<Vec<Party>, LocalSignerError> {
+/// A claimer, a challenger and, if wanted, liars.
+fn parties(lie: Option<Lie>) -> Result<Vec<Party>, LocalSignerError> {
     let mut parties = vec![Party::claimer(key(CLAIMER)?), Party::challenger(key(CHALLENGER)?)];
-    if with_liar {
-        let lie = Forgery {
-            seed: 1,
-            at: [Place::At(0), Place::At(0), Place::At(12_345)],
-            leaf: FalseLeaf::Output { number: 1 },
-        };
-        let role = PartyRole::Liar(lie, Conduct::AtOnce);
-        parties.push(Party { role, signer: key(LIAR)? });
+    for (role, index) in lie.into_iter().flat_map(Lie::roles).zip(LIAR..) {
+        parties.push(Party { role, signer: key(index)? });
     }
     Ok(parties)
 }

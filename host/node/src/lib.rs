@@ -24,7 +24,7 @@ pub mod verify;
 pub use annex_rpc::MAX_PROOF_CHANGES;
 pub use annex_store::Durability;
 pub use config::{HISTORY, LeaderKeys, NodeConfig, Role};
-pub use dev::{Dev, DevConfig, DevError};
+pub use dev::{Dev, DevConfig, DevError, Lie, UnknownLie};
 pub use exits::{ExitQuote, ExitTerms, MILLION, Refusal};
 pub use leaves::{BlobsNeeded, Leaves, RANGE_HEIGHT, StepError, StoredLeaf};
 pub use node::{Node, NodeError, genesis, program_boot};

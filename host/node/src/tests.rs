@@ -2,7 +2,7 @@
 
 mod settlement;
 
-use crate::{Dev, DevConfig, Node, NodeConfig};
+use crate::{Dev, DevConfig, Lie, Node, NodeConfig};
 use alloy_consensus::{SignableTransaction, TxEip1559};
 use alloy_eips::eip2718::Encodable2718;
 use alloy_primitives::{Address, Bytes, Signature, TxKind, U256, keccak256};
@@ -30,7 +30,7 @@ fn config(dir: &Path) -> DevConfig {
         l1_block_time: Duration::from_secs(1),
         l1_gas_limit: 60_000_000,
         data_dir: dir.to_path_buf(),
-        with_liar: false,
+        with_liar: None,
     }
 }
 

@@ -42,8 +42,8 @@ pub struct DevOptions {
     pub l1: Option<String>,
     /// Seconds.
     pub l1_block_time: Option<u32>,
-    /// Whether somebody claims what is false.
-    pub with_liar: bool,
+    /// What somebody claims that is false; empty: whatever `--with-liar` alone means.
+    pub liar: Option<&'static str>,
 }
 
 /// `annex dev`.
@@ -65,8 +65,14 @@ impl Dev {
         if let Some(seconds) = options.l1_block_time {
             command.args(["--l1-block-time", &seconds.to_string()]);
         }
-        if options.with_liar {
-            command.arg("--with-liar");
+        match options.liar {
+            None => {}
+            Some("") => {
+                command.arg("--with-liar");
+            }
+            Some(lie) => {
+                command.arg(format!("--with-liar={lie}"));
+            }
         }
         let own_l1 = format!("http://127.0.0.1:{l1_port}");
         let l1 = options.l1.clone().unwrap_or(own_l1);

@@ -2,11 +2,13 @@
 //!
 //! - [`Dev`] is `annex dev`, [`Node`] is `annex node`, [`Anvil`] is Foundry's chain; all end with the test process, however it ends.
 //! - [`Rpc`] is a JSON-RPC client, [`Wallet`] signs, [`script`] runs a client script of `tests/clients`.
+//! - A [`Clock`] steers L1's time, so that disputes need not wait for it; [`settlement`] says what they cost.
 //! - [`batch`] and [`promise`] write what a dishonest leader would, [`Liar`] serves it.
 //! - A [`Folder`] holds data directories and logs, and is kept when a test of the process fails.
 
 pub mod batch;
 mod chain;
+mod clock;
 mod folder;
 mod l1;
 mod liar;
@@ -14,12 +16,14 @@ mod process;
 pub mod promise;
 mod rpc;
 mod script;
+pub mod settlement;
 mod shared;
 mod wallet;
 
 pub use chain::{
     Anvil, Dev, DevOptions, LeaderOptions, Node, NodeOptions, everything_safe, free_port,
 };
+pub use clock::{Clock, Pace};
 pub use folder::Folder;
 pub use l1::{L1Call, record_of};
 pub use liar::Liar;

@@ -3,8 +3,8 @@
 use alloy_primitives::{Address, U256};
 use alloy_sol_types::{SolCall, sol};
 use annex_e2e::{
-    Anvil, Dev, DevOptions, ETHER, Folder, L1Call, Node, NodeOptions, Rpc, Wallet, eventually,
-    number, run, script, seconds, seed,
+    Anvil, Clock, Dev, DevOptions, ETHER, Folder, L1Call, Node, NodeOptions, Pace, Rpc, Wallet,
+    eventually, number, run, script, seconds, seed,
 };
 use serde_json::{Value, json};
 
@@ -171,6 +171,9 @@ fn everything(dev: &Dev) {
             Some(&json!("finalized"))
         );
     }
+    // viem waits by the time of day; the wallet need not.
+    let clock = Clock::start(&dev.l1, Pace::DEVELOPMENT);
+    clock.follow(&[&dev.rpc]);
     token_by_wallet(dev, observed["token"]["localToken"].as_str().expect("an address"));
 }
 
@@ -195,6 +198,7 @@ fn without_a_leader() {
     let seed = seed();
     let folder = Folder::new();
     let anvil = Anvil::start(&folder, 900, &["--block-time", "1"]);
+    let clock = Clock::start(&anvil.rpc, Pace::DEVELOPMENT);
     let options = DevOptions { l1: Some(anvil.rpc.url().to_owned()), ..DevOptions::default() };
     let dev = Dev::start(&folder, "dev", &options);
     let file = folder.path().join("deployment.json");
@@ -205,6 +209,7 @@ fn without_a_leader() {
     let keys = vec![("--post-when-silent", 3), ("--claimer", 4), ("--buy-exits", BUYER)];
     let options = NodeOptions { keys, ..NodeOptions::default() };
     let node = Node::start(&folder, "node", anvil.rpc.url(), &file, &options);
+    clock.follow(&[&node.rpc]);
     let act = |account, arguments: &[&str]| {
         let (ok, text) = try_wallet(&node.rpc, &anvil.rpc, account, arguments);
         assert!(ok, "annex wallet {arguments:?}:\n{text}");
@@ -241,8 +246,9 @@ fn without_a_leader() {
 #[test]
 fn nothing_is_claimed_while_nobody_waits() {
     let folder = Folder::new();
-    let options = DevOptions { l1_block_time: Some(1), ..DevOptions::default() };
-    let dev = Dev::start(&folder, "dev", &options);
+    let dev = Dev::start(&folder, "dev", &DevOptions::default());
+    let clock = Clock::start(&dev.l1, Pace::DEVELOPMENT);
+    clock.follow(&[&dev.rpc]);
     let settled = |text: &str| text.contains("settled   block");
     let claims = || {
         let (ok, text) = run(&["claims", "--rpc", dev.rpc.url(), "--l1", dev.l1.url()]);

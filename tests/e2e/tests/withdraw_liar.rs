@@ -1,8 +1,10 @@
-//! Somebody claims what is false: the dispute as `annex claims watch` tells it, and a withdrawal that does not mind.
+//! Somebody claims what is false: the dispute as `annex claims watch` tells it, and a withdrawal that does not mind. L1's time is
+//! steered; at its own pace a dispute goes in `host/node`'s tests.
 
 use alloy_primitives::U256;
 use annex_e2e::{
-    Anvil, Dev, DevOptions, ETHER, Folder, Process, Rpc, Wallet, annex, eventually, run, seconds,
+    Anvil, Clock, Dev, DevOptions, ETHER, Folder, Pace, Process, Rpc, Wallet, annex, eventually,
+    run, seconds,
 };
 use serde_json::json;
 use std::process::Command;
@@ -18,7 +20,7 @@ fn credits_and_balance(l1: &Rpc, account: u32) -> U256 {
     balance.as_str().expect("a quantity").parse().expect("a quantity")
 }
 
-fn the_liar_loses(dev: &Dev, folder: &Folder) {
+fn the_liar_loses(dev: &Dev, clock: &Clock, folder: &Folder) {
     let chains = ["--rpc", dev.rpc.url(), "--l1", dev.l1.url()];
     let before = credits_and_balance(&dev.l1, LIAR);
     let started = Instant::now();
@@ -35,6 +37,7 @@ fn the_liar_loses(dev: &Dev, folder: &Folder) {
     let line = text.lines().find_map(|line| line.strip_prefix("L2 transaction "));
     let tx = line.unwrap_or_else(|| panic!("{text}")).to_owned();
 
+    clock.follow(&[&dev.rpc]);
     let status = eventually("a range settles", seconds(600), || watch.exited());
     let story = watch.output();
     assert!(status.success(), "{story}");
@@ -76,20 +79,25 @@ fn the_liar_loses(dev: &Dev, folder: &Folder) {
     assert!(ok && text.contains("paid: 1 ether"), "{text}");
 }
 
+/// Without `=…`, as the README has it.
+const LIAR_OF_THE_README: Option<&str> = Some("");
+
 #[test]
 fn on_the_embedded_l1() {
     let folder = Folder::new();
-    let options = DevOptions { l1_block_time: Some(1), with_liar: true, ..DevOptions::default() };
+    let options = DevOptions { liar: LIAR_OF_THE_README, ..DevOptions::default() };
     let dev = Dev::start(&folder, "dev", &options);
-    the_liar_loses(&dev, &folder);
+    let clock = Clock::start(&dev.l1, Pace::DEVELOPMENT);
+    the_liar_loses(&dev, &clock, &folder);
 }
 
 #[test]
 fn on_anvil() {
     let folder = Folder::new();
     let anvil = Anvil::start(&folder, 900, &["--block-time", "1"]);
+    let clock = Clock::start(&anvil.rpc, Pace::DEVELOPMENT);
     let l1 = Some(anvil.rpc.url().to_owned());
-    let options = DevOptions { l1, with_liar: true, ..DevOptions::default() };
+    let options = DevOptions { l1, liar: LIAR_OF_THE_README, ..DevOptions::default() };
     let dev = Dev::start(&folder, "dev", &options);
-    the_liar_loses(&dev, &folder);
+    the_liar_loses(&dev, &clock, &folder);
 }

@@ -6,7 +6,7 @@ use super::*;
 const PATIENCE: Duration = Duration::from_secs(900);
 const ETHER: u128 = 10u128.pow(18);
 
-async fn start(dir: &Path, with_liar: bool) -> Dev {
+async fn start(dir: &Path, with_liar: Option<Lie>) -> Dev {
     let config = DevConfig { with_liar, ..config(dir) };
     Dev::start(config, PrometheusBuilder::new().build_recorder().handle()).await.expect("dev")
 }
@@ -44,7 +44,7 @@ async fn let_the_window_pass(l1: &Rpc) {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_claim_is_made_when_there_was_traffic_and_settles() {
     let dir = tempfile::tempdir().expect("temp dir");
-    let dev = start(dir.path(), false).await;
+    let dev = start(dir.path(), None).await;
     let (l1, l2) =
         (Rpc::connect(&dev.l1_url.replace("http", "ws")).await, Rpc::to(&dev.node).await);
     // The deposits that fund the accounts are traffic.
@@ -76,12 +76,12 @@ async fn a_claim_is_made_when_there_was_traffic_and_settles() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_liar_loses_its_bonds() {
     let dir = tempfile::tempdir().expect("temp dir");
-    let dev = start(dir.path(), true).await;
+    let dev = start(dir.path(), Some(Lie::Output)).await;
     let l2 = Rpc::to(&dev.node).await;
     let started = Instant::now();
     settlement(&l2, |report| number(&report["openMatches"]) > 0).await;
     dev.stop().await;
-    let dev = start(dir.path(), true).await;
+    let dev = start(dir.path(), Some(Lie::Output)).await;
     let (l1, l2) =
         (Rpc::connect(&dev.l1_url.replace("http", "ws")).await, Rpc::to(&dev.node).await);
     settlement(&l2, |report| number(&report["openMatches"]) > 0).await;
@@ -103,7 +103,7 @@ async fn a_liar_loses_its_bonds() {
 #[tokio::test(flavor = "multi_thread")]
 async fn the_truth_settles_though_l1_reorganises_in_a_dispute() {
     let dir = tempfile::tempdir().expect("temp dir");
-    let dev = start(dir.path(), true).await;
+    let dev = start(dir.path(), Some(Lie::Output)).await;
     let (l1, l2) =
         (Rpc::connect(&dev.l1_url.replace("http", "ws")).await, Rpc::to(&dev.node).await);
     settlement(&l2, |report| number(&party(report, "liar")["staked"]) >= 2).await;
