@@ -52,7 +52,7 @@ contract AttackTest is TournamentBase {
         check(game.commitment(id, root).alive, "alive");
         equal(game.commitment(id, root).clock, A, "nothing of the clock is lost");
         vm.warp(block.timestamp + A);
-        equal(game.finish(id, STRANGER), root, "survivor");
+        equal(finished(id, STRANGER), root, "survivor");
         check(game.credits(ALICE) >= 3 * STAKE, "her bonds, and theirs");
     }
 
@@ -74,7 +74,7 @@ contract AttackTest is TournamentBase {
         move(matchId(id, 1), ALICE);
         vm.warp(block.timestamp + 2 * G + 1);
         game.timeout(matchId(id, 1));
-        equal(game.finish(id, STRANGER), root, "survivor");
+        equal(finished(id, STRANGER), root, "survivor");
         // At least the bond, and all that liars lost but refunds to themselves.
         check(game.credits(ALICE) + game.credits(BOB) == 4 * STAKE && game.credits(ALICE) > STAKE, "every wei");
         equal(game.commitment(id, root).clock, A / 2 + G, "nothing but the half that it came late");
@@ -99,7 +99,7 @@ contract AttackTest is TournamentBase {
         }
         equal(game.commitment(id, root).clock, A, "clock");
         vm.warp(block.timestamp + A);
-        equal(game.finish(id, STRANGER), root, "survivor");
+        equal(finished(id, STRANGER), root, "survivor");
         check(game.credits(ALICE) >= STAKE, "her bond");
         equal(game.credits(ALICE) + game.credits(BOB), address(game).balance, "every wei");
     }

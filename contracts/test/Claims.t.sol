@@ -55,10 +55,11 @@ contract ClaimsTest is WithdrawalBase {
         new Claims(inbox, tournament, 10, genesis);
         // One of another Inbox.
         Machine machine = new Machine(new PreimageOracle());
+        address stranger = address(new Inbox(developmentConfig(), keccak256("other")));
         uint256 nonce = vm.getNonce(address(this));
         Tournament.Settings memory settings =
             tournamentSettings(vm.computeCreateAddress(address(this), nonce + 1), machine);
-        settings.inbox = address(1);
+        settings.inbox = stranger;
         Tournament foreign = new Tournament(settings);
         vm.expectRevert(Claims.ForeignTournament.selector);
         new Claims(inbox, foreign, 10, genesis);
@@ -167,7 +168,8 @@ contract ClaimsTest is WithdrawalBase {
     function test_rangeInWhichAllLost() public {
         uint256 id = openRange();
         uint256 index = join(LIAR, id, output(state(new WithdrawalTransaction[](0))), "a");
-        vm.mockCall(address(tournament), abi.encodeCall(tournament.finish, (id, BOB)), abi.encode(bytes32(0)));
+        bytes memory nobody = abi.encode(bytes32(0), bytes32(0), uint64(0));
+        vm.mockCall(address(tournament), abi.encodeCall(tournament.finish, (id, BOB)), nobody);
         vm.expectRevert(Tournament.NotOver.selector);
         claims.settle(id);
         vm.prank(BOB);

@@ -3,6 +3,7 @@ pragma solidity 0.8.37;
 
 import {TournamentBase} from "./TournamentBase.sol";
 import {Leaf} from "../src/l1/Leaf.sol";
+import {State} from "../src/l1/State.sol";
 import {Tournament} from "../src/l1/Tournament.sol";
 
 /// @notice A claimer whose `receive` does what it is told.
@@ -184,7 +185,7 @@ contract TournamentTest is TournamentBase {
         bytes32 survivor;
         (over, survivor) = game.isOver(other);
         check(over && survivor == 0, "nobody came");
-        equal(game.finish(other, BOB), 0, "no survivor");
+        equal(finished(other, BOB), 0, "no survivor");
         refuse(Tournament.JoiningOver.selector, address(this), STAKE, enterData(other, liar(1), BOB));
         (over,) = game.isOver(id);
         check(!over, "the other is joined");
@@ -303,7 +304,7 @@ contract TournamentTest is TournamentBase {
             short[i] = path[i + 1];
         }
         refuseSeal(reason, q, keccak256(abi.encode(first, first)), short, opening);
-        reason = Tournament.BadOpening.selector;
+        reason = Leaf.BadOpening.selector;
         refuseSeal(reason, q, first, path, openings[start]);
         refuseSeal(reason, q, first, path, "");
         refuseSeal(reason, q, first, path, abi.encode(first));
@@ -331,7 +332,7 @@ contract TournamentTest is TournamentBase {
         equal(game.tournament(id).waiting, two, "and waits");
         equal(game.commitment(id, two).currentMatch, 0, "in no match");
         vm.warp(block.timestamp + A);
-        equal(game.finish(id, STRANGER), two, "survivor");
+        equal(finished(id, STRANGER), two, "survivor");
     }
 
     function test_aFaultStays() public {
@@ -351,7 +352,7 @@ contract TournamentTest is TournamentBase {
         check(t.alive == 0 && t.waiting == 0, "both are dead");
         vm.warp(block.timestamp + A);
         uint256 spent = game.credits(STRANGER);
-        equal(game.finish(id, BOB), 0, "no survivor");
+        equal(finished(id, BOB), 0, "no survivor");
         equal(game.credits(BOB), 2 * STAKE - spent, "the rest is the caller's");
     }
 
@@ -501,7 +502,7 @@ contract TournamentTest is TournamentBase {
         equal(game.close(d.runs), node(plan(d.states[8]), 20, 0), "survivor");
         bytes32 root = node(honest(), 26, 0);
         check(game.commitment(id, root).alive, "alive");
-        equal(game.finish(id, STRANGER), root, "survivor");
+        equal(finished(id, STRANGER), root, "survivor");
         equal(game.credits(ALICE) + game.credits(STRANGER), 6 * STAKE, "all bonds");
         equal(game.credits(BOB), 0, "nothing for lies");
         check(game.credits(ALICE) >= 3 * STAKE, "the bonds are back");
@@ -531,7 +532,7 @@ contract TournamentTest is TournamentBase {
         Plan memory p = plan(d.states[8]);
         (bytes32 last, bytes32[] memory path) = lastPath(p, 1);
         refuse(Tournament.WrongBond.selector, ALICE, STAKE - 1, joinData(d.runs, p));
-        bytes4 reason = Tournament.BadState.selector;
+        bytes4 reason = State.BadState.selector;
         refuse(reason, ALICE, STAKE, abi.encodeCall(Tournament.join, (d.runs, _startOf(d.runs), last, path, "")));
         refuse(reason, ALICE, STAKE, abi.encodeCall(Tournament.join, (d.runs, _startOf(d.runs), last, path, words[d.lie])));
         bytes memory longer = bytes.concat(words[last], hex"00");
@@ -641,7 +642,7 @@ contract TournamentTest is TournamentBase {
         // Nobody came: neither survives, above as well.
         equal(game.close(d.runs), 0, "no survivor");
         equal(game.tournament(id).alive, 0, "both are dead");
-        equal(game.finish(id, BOB), 0, "no survivor");
+        equal(finished(id, BOB), 0, "no survivor");
         equal(game.credits(BOB) + game.credits(STRANGER), 2 * STAKE, "all bonds");
     }
 
@@ -661,7 +662,7 @@ contract TournamentTest is TournamentBase {
         equal(game.tournament(d.runs).pot, pots, "the parent has it");
         equal(game.tournament(d.instructions).pot, 0, "the child has nothing");
         equal(game.close(d.runs), 0, "no survivor");
-        equal(game.finish(id, BOB), 0, "no survivor");
+        equal(finished(id, BOB), 0, "no survivor");
         equal(game.credits(BOB) + game.credits(STRANGER), 6 * STAKE, "all bonds");
     }
 
@@ -759,7 +760,7 @@ contract TournamentTest is TournamentBase {
             descend(matchId(id, i), STRANGER);
         }
         vm.warp(block.timestamp + A);
-        bytes32 survivor = game.finish(id, STRANGER);
+        bytes32 survivor = finished(id, STRANGER);
         equal(game.commitment(id, survivor).claimer, ALICE, "the truth");
         equal(game.credits(ALICE) + game.credits(STRANGER), (liars + 1) * STAKE, "all bonds");
         check(game.credits(ALICE) >= STAKE, "no loss");
@@ -843,7 +844,8 @@ contract TournamentTest is TournamentBase {
         vm.warp(block.timestamp + G + 1);
         measure("advance, right", ALICE, 0, moveData(number), 150_000);
         vm.warp(block.timestamp + G + 1);
-        measure("seal, level 0", BOB, 0, moveData(number), ALL);
+        // The refund comes on top of a move's 150,000.
+        measure("seal, level 0", BOB, 0, moveData(number), 150_000 + REFUND);
         check(matchAt(number).index == 6 && matchAt(number).phase == 1, "with a path");
         childGas();
     }

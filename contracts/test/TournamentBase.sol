@@ -75,6 +75,11 @@ abstract contract TournamentBase is Base {
         });
     }
 
+    /// Closes a tournament of level 0.
+    function finished(uint256 id, address caller) internal returns (bytes32 survivor) {
+        (survivor,,) = game.finish(id, caller);
+    }
+
     // Leaves
 
     /// A leaf that can be opened.

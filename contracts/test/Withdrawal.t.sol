@@ -534,7 +534,7 @@ contract WithdrawalTest is WithdrawalBase {
         vm.warp(block.timestamp + CHALLENGE_WINDOW);
         vm.prank(ALICE);
         portal.finalizeWithdrawalTransaction(own);
-        vm.snapshotGasLastCall("Settlement", "finalize withdrawal and settle");
+        bounded("finalize withdrawal and settle", 150_000);
     }
 
     function bounded(string memory name, uint256 most) private {

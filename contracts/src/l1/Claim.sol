@@ -11,6 +11,7 @@ contract Claim {
     /// @param number One more than the claim's index.
     /// @param l2Block Number of the claimed block.
     /// @param record Record that the leaf's cursor names.
+    /// @param settledAt L1 time at which it settled; zero before.
     struct Details {
         bytes32 outputRoot;
         bytes32 commitment;
@@ -19,6 +20,7 @@ contract Claim {
         uint64 l2Block;
         uint48 record;
         uint64 createdAt;
+        uint48 settledAt;
     }
 
     /// @notice The contract that made this claim.

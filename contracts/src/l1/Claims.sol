@@ -56,13 +56,6 @@ contract Claims {
         bytes extraData;
     }
 
-    /// @dev A closed range; `winner` is one more than the number of the settled claim. The Tournament knows the rest.
-    struct Closing {
-        uint64 time;
-        uint32 winner;
-        RangeStatus status;
-    }
-
     /// @dev The newest settled leaf.
     struct Settlement {
         bytes32 leaf;
@@ -84,12 +77,13 @@ contract Claims {
         bool faulted;
     }
 
-    /// @dev What Claims alone keeps of a claim; `number` is one more than its index.
+    /// @dev What Claims alone keeps of a claim; `number` is one more than its index, `settledAt` zero until it settles.
     struct Entry {
         uint32 number;
         uint64 l2Block;
         uint48 record;
         uint64 createdAt;
+        uint48 settledAt;
     }
 
     /// @notice What the OP Stack's tools take for the kind of game: "PO".
@@ -110,7 +104,8 @@ contract Claims {
 
     Settlement private _settled;
     Counters private _counters;
-    mapping(uint256 range => Closing) private _closings;
+    /// When ranges were closed without a survivor.
+    mapping(uint256 range => uint64) private _closed;
     mapping(uint256 range => mapping(bytes32 commitment => Entry)) private _entries;
 
     /// The Tournament's `Opened` has the start.
@@ -175,7 +170,7 @@ contract Claims {
         if (c.open == MAX_OPEN) revert TooManyOpen();
         uint48 end = SafeCast.toUint48(inbox.recordCount());
         // Records only grow: if an open range ends here, the newest one does.
-        if (c.record >= end || (c.end == end && _closings[c.range].status == RangeStatus.None)) revert NothingNew();
+        if (c.record >= end || (c.end == end && _isOpen(c.range))) revert NothingNew();
 
         id = tournament.open(_settled.leaf, end);
         (c.opened, c.end, c.range) = (uint40(block.timestamp), end, SafeCast.toUint32(id));
@@ -203,7 +198,7 @@ contract Claims {
         (d.outputRoot, d.l2Block, leaf) = _opened(output);
         d.commitment = _enter(id, start, endAccumulator, leaf, path);
         index = _counters.claims++;
-        _entries[id][d.commitment] = Entry(uint32(index + 1), d.l2Block, d.record, uint64(block.timestamp));
+        _entries[id][d.commitment] = Entry(uint32(index + 1), d.l2Block, d.record, uint64(block.timestamp), 0);
         // The nth contract that this one creates: `_game` knows its address.
         address game =
             Clones.cloneWithImmutableArgs(CLAIM, abi.encodePacked(d.outputRoot, d.commitment, uint32(id)));
@@ -223,30 +218,31 @@ contract Claims {
     /// @notice Closes a range whose tournament is over and settles what survived.
     /// @return survivor The surviving commitment; zero if there is none.
     function settle(uint256 id) external returns (bytes32 survivor) {
+        bytes32 leaf;
+        uint64 end;
         // Of an open range only: a tournament of level 0 that has not been closed.
-        survivor = tournament.finish(id, msg.sender);
-        --_counters.open;
+        (survivor, leaf, end) = tournament.finish(id, msg.sender);
+        Counters memory c = _counters;
+        --c.open;
         Entry memory entry = _entries[id][survivor];
         // Once a FAULT has settled nothing else does, but bonds are still paid back.
-        if (entry.number == 0 || _counters.faulted) {
-            _closings[id] = Closing(uint64(block.timestamp), 0, RangeStatus.WithoutSurvivor);
+        if (entry.number == 0 || c.faulted) {
+            _counters = c;
+            _closed[id] = uint64(block.timestamp);
             emit ClosedWithoutSurvivor(id);
             return survivor;
         }
-        _closings[id] = Closing(uint64(block.timestamp), entry.number, RangeStatus.Settled);
-        bytes32 outputRoot = _details(_game(entry.number - 1)).outputRoot;
-        bytes32 leaf = tournament.commitment(id, survivor).last;
+        _entries[id][survivor].settledAt = uint48(block.timestamp);
         emit Settled(id, entry.number - 1, leaf);
+        (bytes32 outputRoot,,) = _said(_game(entry.number - 1));
         if (outputRoot == 0) {
-            _counters.faulted = true;
+            c.faulted = true;
             emit Faulted(id, leaf);
-            return survivor;
-        }
-        uint64 end = tournament.tournament(id).end;
-        if (end > _settled.end) {
+        } else if (end > _settled.end) {
             _settled = Settlement(leaf, outputRoot, entry.l2Block, uint64(id), end);
-            _counters.record = entry.record;
+            c.record = entry.record;
         }
+        _counters = c;
     }
 
     /// @notice The newest settled leaf, and the range that it is the result of: 0 for genesis.
@@ -285,12 +281,12 @@ contract Claims {
         view
         returns (bytes32 start, uint64 end, bytes32 endAccumulator, uint64 opened, RangeStatus status)
     {
-        status = _closings[id].status;
-        if (status == RangeStatus.None) {
-            if (id == 0 || id > _counters.range || !_isOpen(id)) return (0, 0, 0, 0, status);
-            status = RangeStatus.Open;
-        }
+        if (id == 0 || id > _counters.range) return (0, 0, 0, 0, status);
         Tournament.TournamentView memory t = tournament.tournament(id);
+        // A child's.
+        if (t.level != 0) return (0, 0, 0, 0, status);
+        if (!t.closed) status = RangeStatus.Open;
+        else status = _closed[id] == 0 ? RangeStatus.Settled : RangeStatus.WithoutSurvivor;
         return (t.start, t.end, inbox.accumulator(t.end - 1), t.opened, status);
     }
 
@@ -309,7 +305,7 @@ contract Claims {
             d.outputRoot,
             d.l2Block,
             d.createdAt,
-            _closings[d.range].time,
+            _resolvedAt(d),
             _status(d),
             game
         );
@@ -329,10 +325,17 @@ contract Claims {
     /// @notice Whether the claim has settled, or `settle` would do it now.
     function isSettleable(uint256 index) public view returns (bool) {
         Claim.Details memory d = _details(_known(index));
-        Closing memory closing = _closings[d.range];
-        if (closing.status != RangeStatus.None) return closing.winner == index + 1;
+        if (d.settledAt != 0) return true;
         (bool over, bytes32 survivor) = tournament.isOver(d.range);
         return over && survivor == d.commitment && !_counters.faulted;
+    }
+
+    /// @notice The range of a claim that has not settled but can be settled now; zero for any other.
+    function settleable(address game) external view returns (uint256 id) {
+        if (!isGameRespected(game)) return 0;
+        Claim.Details memory d = _details(game);
+        (bool over, bytes32 survivor) = tournament.isOver(d.range);
+        if (d.settledAt == 0 && over && survivor == d.commitment && !_counters.faulted) id = d.range;
     }
 
     /// @notice Number of claims.
@@ -356,7 +359,7 @@ contract Claims {
         if (gameType != GAME_TYPE || start >= count || n == 0) return games;
         games = new GameSearchResult[](n < count ? n : count);
         uint256 found;
-        uint256 newest = _closings[_settled.range].winner;
+        uint256 newest = _settled.range == 0 ? 0 : _winner(_settled.range).number;
         if (newest != 0) games[found++] = _result(_details(_game(newest - 1)));
         for (uint256 i = start + 1; i > 0 && found < games.length; --i) {
             if (i == newest) continue;
@@ -409,11 +412,23 @@ contract Claims {
     }
 
     function _status(Claim.Details memory d) private view returns (ClaimStatus) {
-        Closing memory closing = _closings[d.range];
-        if (closing.status == RangeStatus.None) {
-            return tournament.commitment(d.range, d.commitment).alive ? ClaimStatus.InProgress : ClaimStatus.Beaten;
-        }
-        return closing.winner == d.number ? ClaimStatus.Settled : ClaimStatus.Beaten;
+        if (d.settledAt != 0) return ClaimStatus.Settled;
+        if (_closed[d.range] != 0) return ClaimStatus.Beaten;
+        // Who is alive when the range settles is the one that settles.
+        return tournament.commitment(d.range, d.commitment).alive ? ClaimStatus.InProgress : ClaimStatus.Beaten;
+    }
+
+    /// @dev When the claim's range was closed; zero while it is open.
+    function _resolvedAt(Claim.Details memory d) private view returns (uint64 time) {
+        if (d.settledAt != 0) return d.settledAt;
+        time = _closed[d.range];
+        if (time == 0) time = _winner(d.range).settledAt;
+    }
+
+    /// @dev What survives in a range as it stands; zero if nothing does yet.
+    function _winner(uint256 id) private view returns (Entry memory) {
+        (, bytes32 survivor) = tournament.isOver(id);
+        return _entries[id][survivor];
     }
 
     function _result(Claim.Details memory d) private view returns (GameSearchResult memory) {
@@ -436,14 +451,20 @@ contract Claims {
 
     /// @dev `number` is zero if no claim says that.
     function _details(address game) private view returns (Claim.Details memory d) {
-        bytes memory code = Clones.fetchCloneArgs(game);
-        assembly ("memory-safe") {
-            mstore(d, mload(add(code, 32)))
-            mstore(add(d, 32), mload(add(code, 64)))
-            mstore(add(d, 64), shr(224, mload(add(code, 96))))
-        }
+        (d.outputRoot, d.commitment, d.range) = _said(game);
         Entry memory entry = _entries[d.range][d.commitment];
         (d.number, d.l2Block, d.record, d.createdAt) = (entry.number, entry.l2Block, entry.record, entry.createdAt);
+        d.settledAt = entry.settledAt;
+    }
+
+    /// @dev What a clone's code says.
+    function _said(address game) private view returns (bytes32 outputRoot, bytes32 commitment, uint32 id) {
+        bytes memory code = Clones.fetchCloneArgs(game);
+        assembly ("memory-safe") {
+            outputRoot := mload(add(code, 32))
+            commitment := mload(add(code, 64))
+            id := shr(224, mload(add(code, 96)))
+        }
     }
 
     /// @notice What claim `game` says.

@@ -173,8 +173,9 @@ contract Portal is Metering {
         bytes32 hash = Withdrawal.hash(tx_);
         address game = _provenGame(hash, proofSubmitter);
         if (!claims.isGameFinalized(game)) {
-            if (!claims.isGameClaimValid(game)) revert OptimismPortal_InvalidRootClaim();
-            claims.settle(claims.detailsOf(game).range);
+            uint256 range = claims.settleable(game);
+            if (range == 0) revert OptimismPortal_InvalidRootClaim();
+            claims.settle(range);
         }
 
         finalizedWithdrawals[hash] = true;

@@ -4,6 +4,7 @@ pragma solidity 0.8.37;
 import {Inbox} from "./Inbox.sol";
 import {Leaf} from "./Leaf.sol";
 import {Machine} from "./Machine.sol";
+import {State} from "./State.sol";
 import {Tree} from "./Tree.sol";
 
 /// @notice Tournaments between commitments to what follows from a state (spec/settlement.md). Two commitments meet in a
@@ -36,7 +37,7 @@ contract Tournament {
         /// Level 0: leaves at this record or beyond step to themselves.
         uint64 end;
         bytes32 start;
-        /// Children: the states of the two sides, of level 1 leaves, and the clocks that they began with.
+        /// Children: the states of the two sides, of level 1 leaves, and, until it is closed, the clocks that they began with.
         bytes32[2] contested;
         uint64[2] sideClocks;
         uint256 parentMatch;
@@ -102,9 +103,6 @@ contract Tournament {
         uint32 matches;
         /// Wei in the pot besides the bonds: of children without survivor, less refunds.
         int128 gains;
-        /// Clocks of the sides.
-        uint40 clockOne;
-        uint40 clockTwo;
     }
 
     struct Commitment {
@@ -155,14 +153,10 @@ contract Tournament {
 
     /// A match's number is its tournament's, then 32 bits of its place there.
     uint256 private constant MATCH_BITS = 32;
-    uint256 private constant STATE_BYTES = 384;
-    /// `W_8` of a machine that has exited with code 0.
-    uint256 private constant SUCCESS = 1 << 8;
-    /// Program counter, x1, the stack pointer x2, x3: the first word of a state.
-    uint256 private constant STACK_POINTER = 0xfffff000;
 
     address private immutable CLAIMS;
     Inbox private immutable INBOX;
+    bytes32 private immutable CONFIG_HASH;
     Machine private immutable MACHINE;
     bytes32 private immutable BOOT_MEMORY_ROOT;
     uint64 private immutable BOOT_PC;
@@ -207,8 +201,6 @@ contract Tournament {
     error JoiningOver();
     /// The path has not the height of the tree, or does not lead to it.
     error BadPath();
-    /// The state is not what the hash names.
-    error BadState();
     /// The last state stands for neither side.
     error NotContested(bytes32 state);
     /// The match is not where this could be done.
@@ -218,8 +210,6 @@ contract Tournament {
     error InTime();
     /// The children are not the node's.
     error BadNode();
-    /// The opening is not that of the agreed leaf.
-    error BadOpening();
     /// The proof is of another step.
     error BadProof();
     error NotOver();
@@ -235,6 +225,7 @@ contract Tournament {
         ) revert BadSettings();
         CLAIMS = settings_.claims;
         INBOX = Inbox(settings_.inbox);
+        CONFIG_HASH = INBOX.configHash();
         MACHINE = Machine(settings_.machine);
         BOOT_MEMORY_ROOT = settings_.bootMemoryRoot;
         BOOT_PC = settings_.bootPc;
@@ -282,15 +273,21 @@ contract Tournament {
     /// @notice Closes a tournament of level 0 that is over.
     /// @param caller Who gets the pot if no commitment survives.
     /// @return survivor The surviving commitment, or 0.
-    function finish(uint256 id, address caller) external returns (bytes32 survivor) {
+    /// @return leaf Its last leaf.
+    /// @return end The tournament's, as at its opening.
+    function finish(uint256 id, address caller) external returns (bytes32 survivor, bytes32 leaf, uint64 end) {
         if (msg.sender != CLAIMS) revert NotClaims();
         Game storage game = _game(id);
         if (game.level != 0) revert WrongLevel();
         uint96 pot;
         (survivor, pot) = _end(id, game);
-        address last = survivor == 0 ? caller : _commitments[id][survivor].claimer;
-        credits[last] += pot;
-        emit Closed(id, survivor, last, pot);
+        if (survivor != 0) {
+            Commitment storage c = _commitments[id][survivor];
+            (caller, leaf) = (c.claimer, c.last);
+        }
+        credits[caller] += pot;
+        emit Closed(id, survivor, caller, pot);
+        end = uint64(game.bound);
     }
 
     // Children
@@ -310,7 +307,7 @@ contract Tournament {
         (bool over,) = _over(id, game);
         if (over) revert JoiningOver();
         Match storage parent = _matches[game.bound];
-        bytes32 stands = game.level == 1 ? _leafOf(last, state, parent.node) : last;
+        bytes32 stands = game.level == 1 ? State.leafAfter(parent.node, last, state) : last;
         uint8 side = stands == parent.left ? 0 : 1;
         if (side == 1 && stands != parent.right) revert NotContested(stands);
         uint256 clock = _sideClock(game, side);
@@ -490,7 +487,7 @@ contract Tournament {
             v.parentMatch = game.bound;
             Match storage parent = _matches[v.parentMatch];
             v.contested = [parent.left, parent.right];
-            v.sideClocks = [uint64(game.clockOne), uint64(game.clockTwo)];
+            v.sideClocks = [uint64(_sideClock(game, 0)), uint64(_sideClock(game, 1))];
         }
         v.waiting = _roots[id][game.waiting];
         v.openMatches = game.alive / 2;
@@ -629,7 +626,7 @@ contract Tournament {
         if (game.closed) over = true;
         else if (game.level == 0) over = _leavesOver(game);
         else if (waiting != 0) over = _sideOver(game, _sideClock(game, 1 - _commitments[id][survivor].side));
-        else over = _sideOver(game, game.clockOne) && _sideOver(game, game.clockTwo);
+        else over = _sideOver(game, _sideClock(game, 0)) && _sideOver(game, _sideClock(game, 1));
         if (!over) survivor = 0;
     }
 
@@ -645,8 +642,11 @@ contract Tournament {
         return block.timestamp >= uint256(game.opened) + MOVE_GRACE + clock;
     }
 
+    /// @dev The clock with which a side of an open child began: the parent's commitment rests as long.
     function _sideClock(Game storage game, uint8 side) private view returns (uint256) {
-        return side == 0 ? game.clockOne : game.clockTwo;
+        uint256 matchId = game.bound;
+        Match storage parent = _matches[matchId];
+        return _commitmentAt(matchId >> MATCH_BITS, side == 0 ? parent.one : parent.two).clock;
     }
 
     /// @dev Marks as closed, and the caller hands the pot on.
@@ -743,13 +743,11 @@ contract Tournament {
 
     function _openChild(uint256 matchId, Match storage m, uint8 level, bytes32 start) private returns (uint256 child) {
         child = ++_count;
-        uint256 id = matchId >> MATCH_BITS;
         m.phase = CHILD;
         m.child = uint40(child);
         Game storage game = _games[child];
         game.start = start;
         (game.level, game.opened, game.bound) = (level, uint40(block.timestamp), uint72(matchId));
-        (game.clockOne, game.clockTwo) = (_commitmentAt(id, m.one).clock, _commitmentAt(id, m.two).clock);
         emit Opened(child, matchId, level, start);
     }
 
@@ -783,7 +781,7 @@ contract Tournament {
         emit Refunded(matchId, msg.sender, amount);
     }
 
-    // Leaves and states
+    // Leaves
 
     /// @dev Opens the agreed leaf: whether it steps to itself, else the state in which the program starts on it.
     function _openLeaf(bytes32 leaf, uint64 end, bytes calldata opening)
@@ -791,31 +789,10 @@ contract Tournament {
         view
         returns (bool stays, bytes32 start)
     {
-        if (opening.length == 32) {
-            if (Leaf.fault(bytes32(opening)) != leaf) revert BadOpening();
-            return (true, 0);
-        }
-        if (opening.length != 128 || keccak256(opening) != leaf) revert BadOpening();
-        uint256 record = uint256(bytes32(opening[32:]));
+        uint256 record = Leaf.recordOf(leaf, opening);
         if (record >= end) return (true, 0);
         bytes32 input =
-            keccak256(bytes.concat(abi.encode(INBOX, INBOX.configHash()), opening, INBOX.accumulator(record)));
-        return (false, _boot(input));
-    }
-
-    /// @dev Hash of the state in which the program starts.
-    function _boot(bytes32 input) private view returns (bytes32) {
-        bytes32[12] memory words;
-        words[0] = bytes32(uint256(BOOT_PC) << 192 | STACK_POINTER << 64);
-        words[9] = BOOT_MEMORY_ROOT;
-        words[10] = input;
-        return keccak256(abi.encode(words));
-    }
-
-    /// @dev The leaf that a last state stands for, after the leaf `agreed`.
-    function _leafOf(bytes32 last, bytes calldata state, bytes32 agreed) private pure returns (bytes32) {
-        if (state.length != STATE_BYTES || keccak256(state) != last) revert BadState();
-        if (uint256(bytes32(state[256:])) != SUCCESS) return Leaf.fault(agreed);
-        return bytes32(state[352:]);
+            keccak256(bytes.concat(abi.encode(INBOX, CONFIG_HASH), opening, INBOX.accumulator(record)));
+        return (false, State.boot(BOOT_PC, BOOT_MEMORY_ROOT, input));
     }
 }
