@@ -1,26 +1,29 @@
 //! The handle to the executor thread.
 
 use crate::{
-    ChangedPromise, LogError, PromiseSigner,
+    Adopted, ChangedPromise, Heard, LogError, PromiseSigner,
     changed::Changes,
     executor::{Executor, Results, Submission},
     live::Live,
-    pool::Pool,
+    order::{Gathered, Ordering, Window},
+    pool::{Pool, PoolLimits},
 };
+use alloy_consensus::Transaction as _;
 use alloy_primitives::{Address, B256, Sealed, U256};
 use annex_rpc::{Arrival, Executed, Rejected};
 use annex_state::TrieError;
 use annex_stf::ApplyError;
 use annex_store::{Durability, Store, StoreError};
 use annex_types::{
-    BlockInput, ChainConfig, ExtraData, Header, Record, RecoveredTransaction, block::ExtraDataError,
+    BlockInput, ChainConfig, ExtraData, Header, Record, RecoveredTransaction,
+    block::ExtraDataError, promise::SignedPromise,
 };
 use std::{
     collections::BTreeMap,
     path::PathBuf,
     sync::{
         Arc, Mutex,
-        atomic::{AtomicU64, Ordering},
+        atomic::{self, AtomicU64},
         mpsc,
     },
     thread::{self, JoinHandle},
@@ -33,6 +36,9 @@ pub struct EngineConfig {
     pub chain: ChainConfig,
     /// How long the first transaction of a block waits for others before the block seals.
     pub block_interval: Duration,
+    pub ordering: Ordering,
+    /// What may wait for a lower nonce.
+    pub pool: PoolLimits,
     pub durability: Durability,
     /// Directory of the promise log.
     pub log_dir: PathBuf,
@@ -40,6 +46,9 @@ pub struct EngineConfig {
     pub max_backlog: usize,
     /// Newest block that L1 carries.
     pub posted: u64,
+    /// Whether nothing is ordered before the first [`Engine::caught_up`]: what a former process promised may have to be
+    /// adopted until then.
+    pub held: bool,
 }
 
 /// The right to order, and what signs for it.
@@ -117,8 +126,13 @@ pub(crate) enum Command {
         reply: oneshot::Sender<Result<ImportOutcome, EngineError>>,
     },
     TakeBack(u64),
+    Adopt {
+        heard: Vec<Heard>,
+        shown: Vec<Arc<SignedPromise>>,
+        reply: oneshot::Sender<Adopted>,
+    },
     CaughtUp,
-    /// Unix time up to which L1 is known.
+    /// L1 is known up to its head, which has this timestamp.
     L1Seen(u64),
     Sequence(Option<Box<Sequencing>>),
     Stop,
@@ -139,6 +153,8 @@ pub(crate) struct Shared {
     pub heads: broadcast::Sender<Arc<Sealed<Header>>>,
     pub arrivals: broadcast::Sender<Arrival>,
     pub pool: Mutex<Pool>,
+    /// What will be executed with others that arrive at about the same time.
+    pub window: Mutex<Window>,
     pub changes: Mutex<Changes>,
     /// Wei of priority fee that a transaction must pay for each gas.
     pub price: AtomicU64,
@@ -164,6 +180,9 @@ impl Shared {
     }
 }
 
+/// Of one sender: its next nonce, and what waits by nonce.
+type Waiting = (u64, BTreeMap<u64, Arc<RecoveredTransaction>>);
+
 /// Slow subscribers lose messages beyond this many.
 const CHANNEL: usize = 4096;
 /// Forced items whose aliases are remembered until their blocks are in the store.
@@ -180,7 +199,8 @@ impl Engine {
             live: Live::new(store.clone()),
             heads: broadcast::channel(CHANNEL).0,
             arrivals: broadcast::channel(CHANNEL).0,
-            pool: Mutex::default(),
+            pool: Mutex::new(Pool::new(config.pool)),
+            window: Mutex::default(),
             changes: Mutex::default(),
             price: AtomicU64::default(),
             aliases: Mutex::default(),
@@ -261,12 +281,24 @@ impl Engine {
         self.send(Command::TakeBack(to))
     }
 
+    /// Takes over what others have heard this leader promise beyond what it knows itself; of what was `shown` without what
+    /// it covers, the number is not used again. Before the first [`Self::caught_up`], when L1's blocks are imported.
+    pub async fn adopt(
+        &self,
+        heard: Vec<Heard>,
+        shown: Vec<Arc<SignedPromise>>,
+    ) -> Result<Adopted, EngineError> {
+        let (reply, answer) = oneshot::channel();
+        self.send(Command::Adopt { heard, shown, reply })?;
+        answer.await.map_err(|_| EngineError::Stopped)
+    }
+
     /// No import follows for now: transactions of replaced blocks are executed again.
     pub fn caught_up(&self) -> Result<(), EngineError> {
         self.send(Command::CaughtUp)
     }
 
-    /// L1 is known up to `timestamp` (Unix seconds of this machine's clock).
+    /// L1 is known up to its head, whose timestamp (Unix seconds, by L1) is `timestamp`.
     pub fn l1_seen(&self, timestamp: u64) -> Result<(), EngineError> {
         self.send(Command::L1Seen(timestamp))
     }
@@ -290,7 +322,7 @@ impl Engine {
 
     /// Wei of priority fee for each gas below which transactions are refused now; 0 unless much data waits for L1.
     pub fn min_tip(&self) -> u128 {
-        self.shared.price.load(Ordering::Relaxed).into()
+        self.shared.price.load(atomic::Ordering::Relaxed).into()
     }
 
     /// At most `limit` promises that were changed, from number `from` on, oldest first; the oldest of many are forgotten.
@@ -298,10 +330,41 @@ impl Engine {
         self.shared.changes.lock().expect("no holder panics").page(from, limit)
     }
 
-    /// Transactions behind a nonce gap.
-    pub fn waiting(&self) -> Vec<Arc<RecoveredTransaction>> {
+    /// What is not executed yet: with its sender's next nonces in turn, and behind a gap.
+    pub fn waiting(&self) -> annex_rpc::Pool {
+        let mut senders: BTreeMap<Address, Waiting> = BTreeMap::new();
+        let window = self.shared.window.lock().expect("no holder panics");
         let pool = self.shared.pool.lock().expect("no holder panics");
-        pool.iter().map(|tx| Arc::new(tx.clone())).collect()
+        let pooled = pool.iter().map(|(tx, next)| Gathered { tx, next });
+        for Gathered { tx, next } in pooled.chain(window.iter().cloned()) {
+            let sender = senders.entry(tx.sender).or_default();
+            // The window's is younger, and replaces what has its nonce.
+            sender.0 = next;
+            sender.1.insert(tx.transaction.nonce(), tx);
+        }
+        drop((window, pool));
+        let mut waiting = annex_rpc::Pool::default();
+        for (mut next, transactions) in senders.into_values() {
+            for (nonce, tx) in transactions {
+                if nonce <= next {
+                    next = next.max(nonce.saturating_add(1));
+                    waiting.executable.push(tx);
+                } else {
+                    waiting.queued.push(tx);
+                }
+            }
+        }
+        waiting
+    }
+
+    /// A transaction that is not executed yet.
+    pub fn find_waiting(&self, hash: B256) -> Option<Arc<RecoveredTransaction>> {
+        let window = self.shared.window.lock().expect("no holder panics");
+        let gathered = window.iter().find(|gathered| gathered.tx.transaction.hash() == hash);
+        if let Some(gathered) = gathered {
+            return Some(gathered.tx.clone());
+        }
+        self.shared.pool.lock().expect("no holder panics").get(hash)
     }
 
     /// Resolves when the executor has ended, by [`Self::stop`] or by an error that the log names.

@@ -1,12 +1,14 @@
 //! The one thread that owns the open state.
 
 use crate::{
+    adopt,
     backlog::Backlog,
     changed::{Changes, Requeued},
+    clock::{Clock, Moment},
     engine::{Command, EngineConfig, EngineError, Sequencing, Shared, Taken},
     live::{LiveBlock, LiveReader},
-    log::{Entry, OpenEntry, PromiseLog},
-    pool::PoolError,
+    log::{Entry, Link, OpenEntry, PromiseLog},
+    order::{Gathering, Ordering},
     records::Records,
     sealer::{Job, PromiseState, Sealer},
 };
@@ -25,8 +27,8 @@ use annex_types::{
 };
 use std::{
     collections::VecDeque,
-    sync::{Arc, OnceLock, atomic::Ordering, mpsc},
-    time::{Instant, SystemTime, UNIX_EPOCH},
+    sync::{Arc, OnceLock, atomic, mpsc},
+    time::Instant,
 };
 use tokio::sync::oneshot;
 
@@ -74,15 +76,24 @@ pub(crate) struct Executor {
     codes: CodeCache,
     pub open: Option<Open>,
     /// Executed but not yet logged, promised and answered.
-    group: Vec<Arc<Executed>>,
-    replies: Vec<(oneshot::Sender<Results>, Results)>,
+    pub group: Vec<Arc<Executed>>,
+    pub replies: Vec<(oneshot::Sender<Results>, Results)>,
+    /// What the window holds came with these.
+    pub gathering: Vec<Gathering>,
+    /// Senders whose waiting transactions have their turn now, by what others did.
+    pub ready: Vec<Address>,
     /// Blocks of L1 are being applied: submissions wait.
     pub importing: bool,
     pub deferred: Vec<Submission>,
     pub requeue: VecDeque<Requeued>,
-    /// Unix time up to which L1 is known.
-    l1_seen: u64,
+    clock: Clock,
     replaying: bool,
+    /// Nothing is ordered or sealed before it is known what a former process left.
+    pub held: bool,
+    /// Whether this process has promised something new.
+    promised: bool,
+    /// The pool's time counts from here.
+    pub started: Instant,
 }
 
 impl Executor {
@@ -103,6 +114,7 @@ impl Executor {
             .get_meta(PromiseState::KEY)?
             .and_then(|bytes| serde_json::from_slice(&bytes).ok())
             .unwrap_or_default();
+        let held = config.held;
         let mut executor = Self {
             config,
             store,
@@ -119,11 +131,16 @@ impl Executor {
             open: None,
             group: Vec::new(),
             replies: Vec::new(),
+            gathering: Vec::new(),
+            ready: Vec::new(),
             importing: false,
             deferred: Vec::new(),
             requeue: VecDeque::new(),
-            l1_seen: 0,
+            clock: Clock::default(),
             replaying: true,
+            held,
+            promised: false,
+            started: Instant::now(),
         };
         executor.replay(entries)?;
         executor.replaying = false;
@@ -138,16 +155,14 @@ impl Executor {
 
     pub fn run(mut self) -> Result<(), EngineError> {
         loop {
-            let first = match self.open.as_ref().filter(|open| !open.transactions.is_empty()) {
+            let first = match self.deadline() {
                 None => self.inbox.recv().ok(),
-                Some(open) => {
-                    let deadline = open.opened + self.config.block_interval;
+                Some(deadline) => {
                     let left = deadline.saturating_duration_since(Instant::now());
                     match self.inbox.recv_timeout(left) {
                         Ok(command) => Some(command),
                         Err(mpsc::RecvTimeoutError::Timeout) => {
-                            self.seal()?;
-                            self.take_forced()?;
+                            self.conclude()?;
                             continue;
                         }
                         Err(mpsc::RecvTimeoutError::Disconnected) => None,
@@ -164,19 +179,40 @@ impl Executor {
                     Err(_) => break,
                 }
             }
-            self.finish_group()?;
-            self.show_price();
-            self.answer();
-            if self.open.as_ref().is_some_and(|o| o.opened.elapsed() >= self.config.block_interval)
-            {
-                self.seal()?;
-                self.take_forced()?;
-            }
+            self.conclude()?;
             if stop {
                 break;
             }
         }
         self.sealer.stop()
+    }
+
+    /// When something is to be done even if no command comes.
+    fn deadline(&self) -> Option<Instant> {
+        let fills = |open: &&Open| !open.transactions.is_empty() && !self.held;
+        let open = self.open.as_ref().filter(fills);
+        let seal = open.map(|open| open.opened + self.config.block_interval);
+        let expiry = self.shared.pool.lock().expect("no holder panics").expiry();
+        // A lifetime that no clock can hold never ends.
+        let expiry = expiry.and_then(|expiry| self.started.checked_add(expiry));
+        [seal, self.window_deadline(), expiry].into_iter().flatten().min()
+    }
+
+    /// Promises and answers what was executed, and does what is due.
+    fn conclude(&mut self) -> Result<(), EngineError> {
+        if self.window_deadline().is_some_and(|deadline| deadline <= Instant::now()) {
+            self.close_window()?;
+        }
+        self.finish_group()?;
+        self.show_price();
+        self.answer();
+        let due = |open: &Open| open.opened.elapsed() >= self.config.block_interval;
+        if !self.held && self.open.as_ref().is_some_and(due) {
+            self.seal()?;
+            self.take_forced()?;
+        }
+        self.shared.pool.lock().expect("no holder panics").expire(self.started.elapsed());
+        self.execute_ready()
     }
 
     fn handle(&mut self, command: Command) -> Result<(), EngineError> {
@@ -208,7 +244,12 @@ impl Executor {
                 self.take_back(to)?;
             }
             Command::CaughtUp => self.caught_up()?,
-            Command::L1Seen(timestamp) => self.l1_seen = self.l1_seen.max(timestamp),
+            Command::Adopt { heard, shown, reply } => {
+                let adopted = self.adopt(heard, shown)?;
+                // The caller may have gone; its answer then matters to nobody.
+                let _gone = reply.send(adopted);
+            }
+            Command::L1Seen(head) => self.clock.seen(head, Moment::now()),
             Command::Sequence(sequencing) => self.set_sequencing(sequencing.map(|s| *s))?,
             Command::Stop => {}
         }
@@ -230,6 +271,9 @@ impl Executor {
     }
 
     pub fn submit(&mut self, submission: Submission) -> Result<(), EngineError> {
+        if let Ordering::Priority { .. } = self.config.ordering {
+            return self.gather(submission);
+        }
         let mut results = Vec::with_capacity(submission.transactions.len());
         for tx in submission.transactions {
             results.push(self.accept(tx)?);
@@ -240,6 +284,19 @@ impl Executor {
 
     /// Executes a transaction and whatever waited for it.
     fn accept(&mut self, tx: RecoveredTransaction) -> Result<Result<Taken, Rejected>, EngineError> {
+        let (sender, nonce) = (tx.sender, tx.transaction.nonce());
+        let result = self.accept_one(tx)?;
+        if let Ok(Taken::Executed(_)) = result {
+            self.accept_waiting(sender, nonce + 1)?;
+        }
+        Ok(result)
+    }
+
+    /// Executes a transaction, or keeps it until its nonce's turn.
+    pub fn accept_one(
+        &mut self,
+        tx: RecoveredTransaction,
+    ) -> Result<Result<Taken, Rejected>, EngineError> {
         if self.sequencing.is_none() || self.records.newest().is_none() {
             return Ok(Err(Rejected::NotLeader));
         }
@@ -256,31 +313,16 @@ impl Executor {
             let known = self.is_sealed(&tx)?;
             return Ok(Err(if known { Rejected::AlreadyKnown } else { rejected }));
         }
-        let (sender, nonce) = (tx.sender, tx.transaction.nonce());
-        let executed = match self.execute(&tx)? {
-            Ok(executed) => executed,
+        match self.execute(&tx)? {
+            Ok(executed) => Ok(Ok(Taken::Executed(executed))),
             Err(InvalidTransaction::NonceTooHigh { tx: got, state: next }) => {
-                return self.wait_for_nonce(tx, next, got);
+                self.wait_for_nonce(tx, next, got)
             }
             Err(InvalidTransaction::NonceTooLow { .. }) if self.is_sealed(&tx)? => {
-                return Ok(Err(Rejected::AlreadyKnown));
+                Ok(Err(Rejected::AlreadyKnown))
             }
-            Err(invalid) => return Ok(Err(Rejected::Invalid(invalid))),
-        };
-        let mut next = nonce + 1;
-        while let Some(waiting) = self.take_waiting(sender, next) {
-            let taken = match self.admit(&waiting)? {
-                Ok(()) => self.execute(&waiting)?.map_err(Rejected::from),
-                Err(rejected) => Err(rejected),
-            };
-            if let Err(error) = taken {
-                let hash = waiting.transaction.hash();
-                tracing::info!(%hash, %error, "a waiting transaction is no longer taken");
-                break;
-            }
-            next += 1;
+            Err(invalid) => Ok(Err(Rejected::Invalid(invalid))),
         }
-        Ok(Ok(Taken::Executed(executed)))
     }
 
     /// Whether unposted data leaves room for the transaction at what it pays.
@@ -314,53 +356,19 @@ impl Executor {
     fn show_price(&self) {
         let price = self.backlog.price(self.open_content());
         // Its highest value is 38 bits long.
-        self.shared.price.store(price as u64, Ordering::Relaxed);
+        self.shared.price.store(price as u64, atomic::Ordering::Relaxed);
     }
 
     /// Whether the view of L1 is fresh enough to promise anything on it.
     pub fn sees_l1(&self) -> bool {
-        unix_now().saturating_sub(self.l1_seen) <= self.config.chain.max_origin_lag / 2
-    }
-
-    fn take_waiting(&self, sender: Address, nonce: u64) -> Option<RecoveredTransaction> {
-        self.shared.pool.lock().expect("no holder panics").take(sender, nonce)
+        let limit = self.config.chain.max_origin_lag / 2;
+        !self.held && self.clock.is_fresh(Moment::now(), limit)
     }
 
     /// Whether the transaction is in a block of the store: sent again, perhaps because an answer was lost.
     fn is_sealed(&self, tx: &RecoveredTransaction) -> Result<bool, EngineError> {
         let hash = tx.transaction.hash();
         Ok(self.store.snapshot()?.transaction_position(hash)?.is_some())
-    }
-
-    /// Keeps a transaction until its nonce's turn, if its sender could pay for it now: room in the pool costs ether.
-    fn wait_for_nonce(
-        &mut self,
-        tx: RecoveredTransaction,
-        next: u64,
-        got: u64,
-    ) -> Result<Result<Taken, Rejected>, EngineError> {
-        let inner = &tx.transaction;
-        let fees = U256::from(inner.gas_limit()) * U256::from(inner.max_fee_per_gas());
-        let want = fees.saturating_add(inner.value());
-        let have = self.shared.live.account(tx.sender)?.unwrap_or_default().balance;
-        if have < want {
-            return Ok(Err(InvalidTransaction::InsufficientFunds { have, want }.into()));
-        }
-        let hash = tx.transaction.hash();
-        let arrival = Arrival::Pooled(Arc::new(tx.clone()));
-        let inserted = self.shared.pool.lock().expect("no holder panics").insert(tx);
-        Ok(match inserted {
-            Ok(()) => {
-                // Nobody may be listening.
-                let _listeners = self.shared.arrivals.send(arrival);
-                Ok(Taken::Waiting(hash))
-            }
-            Err(PoolError::Known) => Err(Rejected::AlreadyKnown),
-            Err(PoolError::Underpriced) => Err(Rejected::ReplacementUnderpriced),
-            Err(PoolError::Full) => {
-                Err(InvalidTransaction::NonceTooHigh { tx: got, state: next }.into())
-            }
-        })
     }
 
     /// Executes in the open block, or in the next one where this one has no room.
@@ -384,7 +392,7 @@ impl Executor {
         Ok(result)
     }
 
-    fn execute_here(
+    pub fn execute_here(
         &mut self,
         tx: &RecoveredTransaction,
         content: usize,
@@ -402,7 +410,7 @@ impl Executor {
     }
 
     /// Opens a block unless one with a transaction is open. An empty one is opened anew: its environment is old.
-    fn ensure_open(&mut self) -> Result<(), EngineError> {
+    pub fn ensure_open(&mut self) -> Result<(), EngineError> {
         if self.open.as_ref().is_some_and(|open| !open.transactions.is_empty()) {
             return Ok(());
         }
@@ -427,10 +435,11 @@ impl Executor {
         self.open_block(entry)
     }
 
-    /// The time now, but never before the parent or the origin, and at most 32 blocks to a second.
+    /// The time now as L1 will bear it, but never before the parent or the origin, and at most 32 blocks to a second.
     fn next_timestamp(&self, origin: u64) -> (u64, u16) {
         let parent = self.parent.timestamp;
-        let timestamp = unix_now().max(parent).max(origin);
+        let now = self.clock.timestamp(Moment::now(), self.config.chain.timestamp_drift);
+        let timestamp = now.max(parent).max(origin);
         let before = self.parent.extra.blocks_in_second;
         match timestamp == parent {
             true if before >= MAX_BLOCKS_PER_SECOND => (timestamp + 1, 1),
@@ -440,7 +449,7 @@ impl Executor {
     }
 
     /// Opens a block and executes its forced items.
-    fn open_block(&mut self, entry: OpenEntry) -> Result<(), EngineError> {
+    pub fn open_block(&mut self, entry: OpenEntry) -> Result<(), EngineError> {
         let reader = LiveReader::new(&self.shared.live)?;
         let codes = std::mem::take(&mut self.codes);
         let config = &self.config.chain;
@@ -492,6 +501,13 @@ impl Executor {
             if !open.announced {
                 self.log.push_open(&open.entry)?;
             }
+            let signs = self.sequencing.as_ref().is_some_and(|s| s.signer.is_some());
+            if signs && !self.held && !std::mem::replace(&mut self.promised, true) {
+                // A directory that is older than it looks must not repeat a number: see spec/promise.md.
+                self.promises.sequence = self.promises.sequence.max(adopt::unix_micros());
+                let PromiseState { sequence, previous, .. } = self.promises;
+                self.log.push_skip(&Link { sequence, previous });
+            }
             let signed = group.iter().filter(|e| e.transaction.transaction.signature().is_some());
             let encoded: Vec<Vec<u8>> =
                 signed.map(|e| e.transaction.transaction.encoded_2718()).collect();
@@ -510,6 +526,7 @@ impl Executor {
             }
         }
         let delta = open.block.take_delta();
+        self.tell_pool(Some(&delta))?;
         self.shared.live.extend(&group, delta);
         // Nobody may be listening.
         let _listeners = self
@@ -578,7 +595,8 @@ impl Executor {
                     self.finish_group()?;
                 }
                 Entry::Seal if !skip => self.seal()?,
-                Entry::Group(_) | Entry::Seal => {}
+                Entry::Skip(link) if !skip => self.promises.follow(link),
+                Entry::Group(_) | Entry::Seal | Entry::Skip(_) => {}
                 Entry::Requeue(raw) => {
                     let recovered = raw.iter().filter_map(|raw| decode(raw));
                     self.requeue.extend(recovered.map(|transaction| Requeued {
@@ -587,6 +605,19 @@ impl Executor {
                         promise: None,
                     }));
                 }
+            }
+        }
+        self.forget_executed()
+    }
+
+    /// Of what was to be executed again before a restart, most was.
+    fn forget_executed(&mut self) -> Result<(), EngineError> {
+        let snapshot = self.store.snapshot()?;
+        for requeued in std::mem::take(&mut self.requeue) {
+            let hash = requeued.transaction.transaction.hash();
+            let live = self.shared.live.transaction(hash).is_some();
+            if !live && snapshot.transaction_position(hash)?.is_none() {
+                self.requeue.push_back(requeued);
             }
         }
         Ok(())
@@ -692,17 +723,12 @@ fn promise(
     Some(Arc::new(signed))
 }
 
-fn deposit(item: &ForcedItem, inbox: Address) -> RecoveredTransaction {
+pub(crate) fn deposit(item: &ForcedItem, inbox: Address) -> RecoveredTransaction {
     let deposit = Transaction::Deposit(item.to_deposit(inbox).seal_slow());
     RecoveredTransaction { transaction: deposit, sender: item.from, data_size: 0 }
 }
 
-fn decode(raw: &[u8]) -> Option<RecoveredTransaction> {
+pub(crate) fn decode(raw: &[u8]) -> Option<RecoveredTransaction> {
     let transaction = Transaction::decode_2718_exact(raw).ok()?;
     RecoveredTransaction::recover(transaction).ok()
-}
-
-/// Seconds. A clock before 1970 counts as 1970.
-fn unix_now() -> u64 {
-    SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs())
 }

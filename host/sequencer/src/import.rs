@@ -6,10 +6,15 @@ use crate::{
     executor::Executor,
     sealer::{self, promises_key},
 };
+use alloy_consensus::TxReceipt;
 use alloy_eips::eip2718::Encodable2718;
+use alloy_primitives::{B256, keccak256};
 use annex_stf::{ParentBlock, apply_block};
 use annex_store::{Snapshot, StoreError};
-use annex_types::{BlockInput, ExtraData, Promise, promise::SignedPromise};
+use annex_types::{
+    BlockInput, ExtraData, Promise,
+    promise::{self, SignedPromise},
+};
 use std::sync::Arc;
 
 impl Executor {
@@ -75,33 +80,42 @@ impl Executor {
     /// Executes again what was taken back, then what arrived meanwhile.
     pub(crate) fn caught_up(&mut self) -> Result<(), EngineError> {
         self.importing = false;
+        self.held = false;
         let orders = self.sequencing.is_some() && self.sees_l1() && self.records.newest().is_some();
         let mut changes = Vec::new();
         while orders && let Some(requeued) = self.requeue.pop_front() {
-            changes.push(self.execute_again(requeued)?);
+            changes.extend(self.execute_again(requeued)?);
         }
         self.finish_group()?;
         let shared = self.shared.clone();
         shared.changes.lock().expect("no holder panics").report(&self.store, changes)?;
+        self.tell_pool(None)?;
         for submission in std::mem::take(&mut self.deferred) {
             self.submit(submission)?;
         }
         self.take_forced()
     }
 
-    fn execute_again(&mut self, requeued: Requeued) -> Result<ChangedPromise, EngineError> {
+    /// None if L1 carries it where it was promised.
+    fn execute_again(&mut self, requeued: Requeued) -> Result<Option<ChangedPromise>, EngineError> {
         let Requeued { transaction, promised_block, promise } = requeued;
         let hash = transaction.transaction.hash();
         let (new_block, reason) = match self.execute(&transaction)? {
             Ok(executed) => (Some(executed.block_number), None),
             // What L1 recorded may hold it already.
-            Err(invalid) => match self.store.snapshot()?.transaction_position(hash)? {
-                Some((number, _)) => (Some(number), None),
-                None => (None, Some(invalid.to_string())),
-            },
+            Err(invalid) => {
+                let snapshot = self.store.snapshot()?;
+                match snapshot.transaction_position(hash)? {
+                    Some(place) if holds(promise.as_deref(), place, &snapshot)? => return Ok(None),
+                    Some((number, _)) => (Some(number), None),
+                    None => (None, Some(invalid.to_string())),
+                }
+            }
         };
         let transaction = hash;
-        Ok(ChangedPromise { number: 0, transaction, promised_block, promise, new_block, reason })
+        let changed =
+            ChangedPromise { number: 0, transaction, promised_block, promise, new_block, reason };
+        Ok(Some(changed))
     }
 
     /// Record `index` and all later ones are gone from L1.
@@ -127,6 +141,41 @@ impl Executor {
         drop(snapshot);
         self.take_back(to)
     }
+}
+
+/// Whether the store has a transaction (block, index) as a promise has it, which says the same of all that it covers.
+fn holds(
+    signed: Option<&SignedPromise>,
+    (number, index): (u64, usize),
+    snapshot: &Snapshot,
+) -> Result<bool, StoreError> {
+    let Some(Promise { blockNumber, timestamp, beneficiary, firstIndex, count, root, .. }) =
+        signed.map(|signed| &signed.promise)
+    else {
+        return Ok(false);
+    };
+    let unknown = StoreError::UnknownBlock(number);
+    let block = snapshot.block(number)?.ok_or(unknown)?;
+    let header = &block.header;
+    let covered = index.checked_sub(*firstIndex as usize).is_some_and(|o| o < *count as usize);
+    if *blockNumber != number
+        || !covered
+        || (*timestamp, *beneficiary) != (header.timestamp, header.beneficiary)
+    {
+        return Ok(false);
+    }
+    let unknown = StoreError::UnknownBlock(number);
+    let receipts = snapshot.receipts(number)?.ok_or(unknown)?;
+    let transactions = block.transactions.iter().zip(&receipts);
+    let leaves: Vec<B256> = transactions
+        .skip(*firstIndex as usize)
+        .take(*count as usize)
+        .map(|(tx, receipt)| {
+            let receipt = keccak256(receipt.with_bloom_ref().encoded_2718());
+            promise::leaf(tx.transaction.hash(), receipt)
+        })
+        .collect();
+    Ok(promise::root(&leaves) == *root)
 }
 
 /// Transactions of a block of the store with what was promised of each.

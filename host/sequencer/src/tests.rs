@@ -114,6 +114,21 @@ struct Leader {
 impl Leader {
     /// Reopens what `dir` holds. Sealed blocks take an hour unless a test makes them.
     fn start(dir: &Path, max_backlog: usize, posted: u64, interval: Duration) -> Self {
+        Self::start_with(EngineConfig {
+            chain: config(),
+            block_interval: interval,
+            ordering: Ordering::FirstCome,
+            pool: PoolLimits::default(),
+            held: false,
+            durability: Durability::Process,
+            log_dir: dir.join("log"),
+            max_backlog,
+            posted,
+        })
+    }
+
+    fn start_with(settings: EngineConfig) -> Self {
+        let dir = settings.log_dir.parent().expect("a folder of the data directory");
         let store =
             Store::open(&dir.join("store"), Options { cache: 1 << 20, ..Options::default() })
                 .expect("opens");
@@ -137,14 +152,6 @@ impl Leader {
             beneficiary: Address::repeat_byte(5),
             lease_id: U256::from(1),
             signer: Some(PromiseSigner::new(&B256::repeat_byte(9), domain).expect("a key")),
-        };
-        let settings = EngineConfig {
-            chain: config(),
-            block_interval: interval,
-            durability: Durability::Process,
-            log_dir: dir.join("log"),
-            max_backlog,
-            posted,
         };
         let engine = Engine::start(settings, store.clone(), Some(sequencing)).expect("starts");
         engine.l1_seen(unix_now()).expect("runs");
@@ -277,7 +284,7 @@ fn what_waited_for_its_nonce_pays_the_price_of_its_turn() {
     assert!(matches!(leader.submit(&cheap), Ok(Taken::Waiting(_))));
     leader.executed(&wallet.next(25_000, 0));
     assert!(leader.engine.min_tip() > 0);
-    assert_eq!(leader.engine.waiting().len(), 0, "dropped");
+    assert_eq!(leader.engine.waiting().queued.len(), 0, "dropped");
     assert_eq!(leader.executed(&dear).index, 2);
     leader.engine.stop();
 }
@@ -343,3 +350,6 @@ fn every_promise_that_anothers_batch_changes_is_reported() {
     assert_eq!(leader.engine.changed_promises(0, 10), changes);
     leader.engine.stop();
 }
+
+mod adopt;
+mod ordering;
