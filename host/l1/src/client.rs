@@ -1,5 +1,6 @@
 //! Questions to an L1 execution endpoint.
 
+use crate::batch_source::BatchSource;
 use crate::beacon::{Beacon, BlobLocation};
 use crate::contracts::Inbox;
 use crate::error::L1Error;
@@ -13,10 +14,16 @@ use alloy_rpc_types_eth::{Block, Filter, Header, Log, TransactionReceipt, Transa
 use alloy_sol_types::SolEvent;
 use serde::{Deserialize, Serialize};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Duration;
+use tokio::time::timeout;
 use url::Url;
 
 /// Blocks asked for at once before an endpoint has refused.
 pub const MAX_LOG_RANGE: u64 = 4_096;
+
+/// Time that one of several blob sources gets before the next is asked.
+const BLOB_SOURCE_TURN: Duration = Duration::from_secs(10);
 
 /// An L1 block by number and hash.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -73,12 +80,16 @@ impl From<Header> for L1Block {
 pub struct L1Client {
     rpc: RpcClient,
     beacons: Arc<[Beacon]>,
+    /// Nodes that are asked for blobs which no beacon endpoint has.
+    sources: Arc<[BatchSource]>,
+    /// The one that delivered last, which is asked first.
+    beacon: Arc<AtomicUsize>,
     chain_id: u64,
 }
 
 impl L1Client {
-    /// Connects to a JSON-RPC endpoint (`http` or `https`) and reads its chain id. Blobs come from `beacons`, asked in order; with
-    /// none, from the JSON-RPC endpoint's own host, where Anvil and `annex dev` serve them.
+    /// Connects to a JSON-RPC endpoint (`http` or `https`) and reads its chain id. Blobs come from `beacons`, asked in
+    /// turn, the one that delivered last first; with none, from the JSON-RPC endpoint's own host, where Anvil and `annex dev` serve them.
     pub async fn connect(url: &str, beacons: &[String]) -> Result<Self, L1Error> {
         let client = http_client().map_err(L1Error::Client)?;
         let url = Url::parse(url)?;
@@ -91,9 +102,18 @@ impl L1Client {
                 .collect::<Result<Vec<_>, L1Error>>()?
         };
         let rpc = RpcClient::new(BoundedHttp { client, url }, false);
-        let mut this = Self { rpc, beacons: beacons.into(), chain_id: 0 };
+        let (beacons, sources, beacon) = (beacons.into(), Arc::new([]), Arc::default());
+        let mut this = Self { rpc, beacons, sources, beacon, chain_id: 0 };
         this.chain_id = this.request::<_, U64>("eth_chainId", ()).await?.to();
         Ok(this)
+    }
+
+    /// Also asks these nodes for blobs that no beacon endpoint has (any more).
+    pub fn with_batch_sources(self, urls: &[String]) -> Result<Self, L1Error> {
+        let client = http_client().map_err(L1Error::Client)?;
+        let source = |url: &String| Ok(BatchSource::new(client.clone(), Url::parse(url)?));
+        let sources = urls.iter().map(source).collect::<Result<Vec<_>, L1Error>>()?;
+        Ok(Self { sources: sources.into(), ..self })
     }
 
     /// Fails unless the endpoint is of that chain.
@@ -141,6 +161,12 @@ impl L1Client {
 
     pub async fn receipt(&self, tx: B256) -> Result<Option<TransactionReceipt>, L1Error> {
         self.request("eth_getTransactionReceipt", (tx,)).await
+    }
+
+    /// Transactions of an account that are in blocks up to `number`.
+    pub async fn nonce_at(&self, account: Address, number: u64) -> Result<u64, L1Error> {
+        let params = (account, U64::from(number));
+        Ok(self.request::<_, U64>("eth_getTransactionCount", params).await?.to())
     }
 
     /// Transactions of an account that are in blocks.
@@ -236,6 +262,10 @@ impl L1Client {
                 Err(error) if end > from && !matches!(error, L1Error::NotFound) => {
                     *step = (end - from).div_ceil(2).max(1);
                     tracing::debug!(%error, from, end, step, "L1 refuses a range of logs, halving");
+                    if matches!(error, L1Error::Unavailable(_) | L1Error::Malformed(_)) {
+                        // More likely it is nobody there.
+                        return Err(error);
+                    }
                 }
                 Err(error) => return Err(error),
             }
@@ -295,12 +325,32 @@ impl L1Client {
         };
         let mut found = vec![None; hashes.len()];
         let mut failure = None;
-        for beacon in self.beacons.iter() {
-            if let Err(error) = beacon.collect(&location, hashes, &mut found).await {
-                tracing::debug!(%error, "a blob source failed");
+        let first = self.beacon.load(Ordering::Relaxed);
+        let order = (0..self.beacons.len()).map(|turn| (first + turn) % self.beacons.len());
+        // Whoever hangs is asked again without a limit once the others had their turn.
+        let one = self.beacons.len() == 1 && self.sources.is_empty();
+        let patient = if one { &[true][..] } else { &[false, true] };
+        let turns = patient.iter().flat_map(|p| order.clone().map(move |s| (*p, s)));
+        for (turn, (patient, source)) in turns.enumerate() {
+            if turn == self.beacons.len() && self.ask_batch_sources(hashes, &mut found).await {
+                break;
+            }
+            let mut more = found.clone();
+            let collect = self.beacons[source].collect(&location, hashes, &mut more);
+            let collected = match patient {
+                true => collect.await,
+                false => match timeout(BLOB_SOURCE_TURN, collect).await {
+                    Ok(collected) => collected,
+                    Err(_) => continue,
+                },
+            };
+            found = more;
+            if let Err(error) = collected {
+                tracing::debug!(%error, source, "a blob source failed");
                 failure = Some(error);
             }
             if found.iter().all(Option::is_some) {
+                self.beacon.store(source, Ordering::Relaxed);
                 break;
             }
         }
@@ -310,6 +360,37 @@ impl L1Client {
             (Some(_), Some(error)) => Err(error),
             (Some(at), None) => Err(L1Error::MissingBlob { hash: hashes[at], block: number }),
         }
+    }
+}
+
+impl L1Client {
+    /// Asks other nodes for the blobs that are missing. Whether none is any more.
+    async fn ask_batch_sources(
+        &self,
+        hashes: &[B256],
+        found: &mut Vec<Option<Box<Blob>>>,
+    ) -> bool {
+        for source in self.sources.iter() {
+            let mut more = found.clone();
+            match timeout(BLOB_SOURCE_TURN, source.collect(hashes, &mut more)).await {
+                Ok(Ok(false)) => *found = more,
+                Ok(Ok(true)) => {
+                    tracing::warn!(
+                        source = source.host(),
+                        "a batch source gave what is not the blob it was asked for; asking others"
+                    );
+                    *found = more;
+                }
+                Ok(Err(error)) => {
+                    tracing::warn!(source = source.host(), %error, "a batch source failed");
+                }
+                Err(_) => tracing::warn!(source = source.host(), "a batch source takes too long"),
+            }
+            if found.iter().all(Option::is_some) {
+                return true;
+            }
+        }
+        false
     }
 }
 

@@ -1,11 +1,14 @@
 //! Following the Inbox's log through L1 blocks and reorganisations.
 
-use crate::client::{BlockRef, L1Client, MAX_LOG_RANGE};
+use crate::client::{BlockRef, L1Block, L1Client, MAX_LOG_RANGE};
+use crate::contracts::Inbox;
 use crate::error::L1Error;
 use crate::records::{L1Record, LogPosition};
 use alloy_primitives::Address;
 use serde::{Deserialize, Serialize};
 use std::collections::VecDeque;
+use std::time::Duration;
+use tokio::time::Instant;
 
 /// Blocks remembered to find how deep a reorganisation goes. Beyond, it starts over from the first record.
 const MAX_CHECKPOINTS: usize = 1_024;
@@ -22,11 +25,25 @@ pub struct Checkpoint {
 pub enum Event {
     /// Nothing: L1 has no new block that is deep enough.
     Idle,
+    /// The endpoint's head is before the last block read, and it names no other block in the place of one that was read: it
+    /// lags, or L1 got shorter for the time being.
+    Behind { head: BlockRef },
+    /// The answers do not belong together: the endpoint lacks the head that it names, its logs lack records that the Inbox
+    /// counts, or L1 reorganised between two of them. Nothing was read.
+    Unsettled,
     /// L1 up to `to`, whose records these are (possibly none). More may follow at once when `to` is below `target`.
     Records { records: Vec<L1Record>, to: BlockRef, target: u64 },
     /// L1 reorganised. Records from index `keep` on are no longer there; what replaces them comes with the next polls.
     /// `common_ancestor` is a block that both branches have; none if that lies before the first record.
     Reorg { keep: u64, common_ancestor: Option<BlockRef> },
+}
+
+/// What an endpoint has in the place of a block that was read.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Standing {
+    Canonical,
+    Replaced,
+    Missing,
 }
 
 /// Reads the log forward. Holds no connection; its state is in [`Self::checkpoints`].
@@ -41,6 +58,11 @@ pub struct Follower {
     checkpoints: VecDeque<Checkpoint>,
     /// Blocks the endpoint answers for at once.
     step: u64,
+    /// The newest head that an endpoint named.
+    head: Option<L1Block>,
+    /// How long an endpoint may be behind before L1 counts as shortened.
+    patience: Duration,
+    behind_since: Option<Instant>,
 }
 
 impl Follower {
@@ -52,10 +74,23 @@ impl Follower {
         confirmations: u64,
         checkpoints: impl IntoIterator<Item = Checkpoint>,
     ) -> Self {
-        let mut this =
-            Self { inbox, start, confirmations, checkpoints: VecDeque::new(), step: MAX_LOG_RANGE };
+        let mut this = Self {
+            inbox,
+            start,
+            confirmations,
+            checkpoints: VecDeque::new(),
+            step: MAX_LOG_RANGE,
+            head: None,
+            patience: Duration::ZERO,
+            behind_since: None,
+        };
         checkpoints.into_iter().for_each(|checkpoint| this.push(checkpoint));
         this
+    }
+
+    /// Lets an endpoint be behind for that long before what it lacks counts as gone: several may answer in turn under one URL.
+    pub fn with_patience(self, patience: Duration) -> Self {
+        Self { patience, ..self }
     }
 
     /// What to persist in order to continue after a restart.
@@ -68,6 +103,11 @@ impl Follower {
         self.checkpoints.back().map(|checkpoint| checkpoint.block)
     }
 
+    /// The head as the last poll was told.
+    pub fn head(&self) -> Option<&L1Block> {
+        self.head.as_ref()
+    }
+
     /// How far the log is known.
     pub fn position(&self) -> LogPosition {
         self.checkpoints.back().map(|checkpoint| checkpoint.position).unwrap_or_default()
@@ -76,59 +116,133 @@ impl Follower {
     /// Looks at L1 once. After an error, or dropped half-way, no record is lost or seen twice.
     pub async fn poll(&mut self, client: &L1Client) -> Result<Event, L1Error> {
         let head = client.head().await?;
-        if self.block() == Some(head.reference()) {
+        self.head = Some(head);
+        let last = self.block();
+        if last == Some(head.reference()) {
+            self.behind_since = None;
             return Ok(Event::Idle);
         }
         let target = head.number.saturating_sub(self.confirmations);
-        let from = self.block().map_or(self.start, |block| block.number + 1);
+        let from = last.map_or(self.start, |block| block.number + 1);
         loop {
             let end = target.min(from.saturating_add(self.step - 1));
-            let before = if end == head.number { Some(head) } else { client.block(end).await? };
-            if let Some(event) = self.check_reorg(client).await? {
-                return Ok(event);
+            let before = match end >= from {
+                true if end == head.number => Some(head),
+                true => client.block(end).await?,
+                false => None,
+            };
+            match last {
+                None => {}
+                Some(last) => match standing(client, last).await? {
+                    Standing::Canonical if target >= last.number => self.behind_since = None,
+                    Standing::Canonical | Standing::Missing => {
+                        return self.behind(client, head).await;
+                    }
+                    Standing::Replaced => {
+                        let event = self.roll_back(client).await?;
+                        return Ok(event.unwrap_or(Event::Unsettled));
+                    }
+                },
             }
-            let Some(to) = before.filter(|_| end >= from) else { return Ok(Event::Idle) };
-
-            let mut position = self.position();
-            let (records, answered) =
-                client.records_prefix(self.inbox, from, end, &mut self.step, &mut position).await?;
-            if answered < end {
-                self.step = answered - from + 1;
-                continue;
-            }
-            if client.block(end).await?.map(|block| block.hash) != Some(to.hash) {
-                // L1 reorganised meanwhile: these logs may be of either branch.
+            if end < from {
                 return Ok(Event::Idle);
             }
-            self.step = (self.step + self.step / 8 + 1).min(MAX_LOG_RANGE);
-            let to = to.reference();
-            records.iter().for_each(|record| self.push(checkpoint(record)));
-            self.push(Checkpoint { block: to, position });
-            return Ok(Event::Records { records, to, target });
+            let Some(to) = before else { return Ok(Event::Unsettled) };
+            match self.read(client, from, to.reference()).await? {
+                Read::All(records, position) => {
+                    self.step = (self.step + self.step / 8 + 1).min(MAX_LOG_RANGE);
+                    let to = to.reference();
+                    records.iter().for_each(|record| self.push(checkpoint(record)));
+                    self.push(Checkpoint { block: to, position });
+                    return Ok(Event::Records { records, to, target });
+                }
+                Read::UpTo(answered) => self.step = answered - from + 1,
+                Read::Unsettled => return Ok(Event::Unsettled),
+            }
         }
     }
 
-    /// Rolls back to the newest checkpoint that is still canonical, if the last one is not.
-    async fn check_reorg(&mut self, client: &L1Client) -> Result<Option<Event>, L1Error> {
-        let canonical = |block: BlockRef| async move {
-            let now = client.block(block.number).await?;
-            Ok::<_, L1Error>(now.map(|now| now.hash) == Some(block.hash))
-        };
-        match self.block() {
-            None => return Ok(None),
-            Some(block) if canonical(block).await? => return Ok(None),
-            Some(_) => {}
+    /// The records in `from..=to.number`, of the branch that ends in `to`.
+    async fn read(&mut self, client: &L1Client, from: u64, to: BlockRef) -> Result<Read, L1Error> {
+        let mut position = self.position();
+        let read =
+            client.records_prefix(self.inbox, from, to.number, &mut self.step, &mut position).await;
+        match read {
+            Ok((_, answered)) if answered < to.number => return Ok(Read::UpTo(answered)),
+            Ok(_) | Err(L1Error::Log { .. }) => {}
+            Err(error) => return Err(error),
         }
+        // If L1 reorganised meanwhile, these logs may be of either branch.
+        if standing(client, to).await? != Standing::Canonical {
+            return Ok(Read::Unsettled);
+        }
+        match read {
+            // One of several nodes under this URL may have lagged when it answered for blocks that count as read.
+            Err(_) if self.forget_recordless() => Ok(Read::Unsettled),
+            Err(error) => Err(error),
+            Ok((records, _)) => match self.count(client, to.number).await? {
+                Some(count) if count != position.next => Ok(Read::Unsettled),
+                _ => Ok(Read::All(records, position)),
+            },
+        }
+    }
+
+    /// How many records the Inbox has after a block. None where the endpoint does not keep that state: then the first record
+    /// that does not follow tells.
+    async fn count(&self, client: &L1Client, number: u64) -> Result<Option<u64>, L1Error> {
+        match client.read_at(self.inbox, &Inbox::recordCountCall {}, number).await {
+            Ok(count) => Ok(Some(count.saturating_to())),
+            Err(L1Error::Rejected(_) | L1Error::Malformed(_) | L1Error::Reverted(_)) => Ok(None),
+            Err(error) => Err(error),
+        }
+    }
+
+    /// Takes back that the blocks since the newest record were read. False if there are none.
+    fn forget_recordless(&mut self) -> bool {
+        let before = self.checkpoints.len();
+        while let [.., previous, last] = self.checkpoints.make_contiguous()
+            && previous.position == last.position
+        {
+            self.checkpoints.pop_back();
+        }
+        // Nothing comes before record 0.
+        if self.position().next == 0 {
+            self.checkpoints.clear();
+        }
+        self.checkpoints.len() < before
+    }
+
+    /// The endpoint lacks the last block read, or forgets that it has it.
+    async fn behind(&mut self, client: &L1Client, head: L1Block) -> Result<Event, L1Error> {
+        let known = self.checkpoints.iter().rev().find(|known| known.block.number <= head.number);
+        let replaced = match known.map(|known| known.block) {
+            Some(block) => standing(client, block).await? == Standing::Replaced,
+            None => false,
+        };
+        let since = *self.behind_since.get_or_insert_with(Instant::now);
+        if (replaced || since.elapsed() >= self.patience)
+            && let Some(reorg) = self.roll_back(client).await?
+        {
+            return Ok(reorg);
+        }
+        Ok(Event::Behind { head: head.reference() })
+    }
+
+    /// Rolls back to the newest checkpoint that is canonical, if that is not the last one.
+    async fn roll_back(&mut self, client: &L1Client) -> Result<Option<Event>, L1Error> {
         // Canonical checkpoints come first: find how many there are.
-        let (mut low, mut high) = (0, self.checkpoints.len() - 1);
+        let (mut low, mut high) = (0, self.checkpoints.len());
         while low < high {
             let middle = low + (high - low) / 2;
-            if canonical(self.checkpoints[middle].block).await? {
-                low = middle + 1;
-            } else {
-                high = middle;
+            match standing(client, self.checkpoints[middle].block).await? {
+                Standing::Canonical => low = middle + 1,
+                Standing::Replaced | Standing::Missing => high = middle,
             }
         }
+        if low == self.checkpoints.len() {
+            return Ok(None);
+        }
+        self.behind_since = None;
         self.checkpoints.truncate(low);
         Ok(Some(Event::Reorg { keep: self.position().next, common_ancestor: self.block() }))
     }
@@ -143,6 +257,22 @@ impl Follower {
         }
         self.checkpoints.push_back(checkpoint);
     }
+}
+
+/// What came of reading a range.
+enum Read {
+    All(Vec<L1Record>, LogPosition),
+    /// The endpoint answers for fewer blocks at once; the last of them.
+    UpTo(u64),
+    Unsettled,
+}
+
+async fn standing(client: &L1Client, block: BlockRef) -> Result<Standing, L1Error> {
+    Ok(match client.block(block.number).await? {
+        Some(found) if found.hash == block.hash => Standing::Canonical,
+        Some(_) => Standing::Replaced,
+        None => Standing::Missing,
+    })
 }
 
 fn checkpoint(record: &L1Record) -> Checkpoint {

@@ -109,6 +109,11 @@ impl Fees {
         }
     }
 
+    fn at_most(self, limits: &SendLimits) -> Self {
+        let max = self.max.min(limits.max_fee_per_gas);
+        Self { tip: self.tip.min(max), max, blob: self.blob.min(limits.max_fee_per_blob_gas) }
+    }
+
     fn within(self, limits: &SendLimits) -> bool {
         self.max <= limits.max_fee_per_gas && self.blob <= limits.max_fee_per_blob_gas
     }
@@ -163,6 +168,16 @@ impl Sender {
 
     /// Simulates the call, sends it, and waits until it is in a block or given up.
     pub async fn send(&mut self, call: &Call) -> Result<SendOutcome, L1Error> {
+        self.send_as(call, None).await
+    }
+
+    /// The same, with this nonce or not at all: a call that is right only after what the key sent before.
+    /// [`SendOutcome::Superseded`] where L1 expects another one.
+    pub async fn send_as(
+        &mut self,
+        call: &Call,
+        expected: Option<u64>,
+    ) -> Result<SendOutcome, L1Error> {
         let blobs = call.sidecar.is_some();
         let market = self.market(blobs).await?;
         if !market.floor.within(&self.limits) {
@@ -187,8 +202,9 @@ impl Sender {
             Err(error) => return Err(error),
         };
         let nonce = self.client.nonce(self.address()).await?;
-        if self.in_flight.as_ref().is_some_and(|known| known.nonce < nonce) {
-            // What the last call left behind made it after all.
+        let made_it = self.in_flight.as_ref().is_some_and(|known| known.nonce < nonce);
+        if made_it || expected.is_some_and(|expected| expected != nonce) {
+            // What an earlier call left behind made it after all, or was taken back.
             self.in_flight = None;
             return Ok(SendOutcome::Superseded);
         }
@@ -199,15 +215,19 @@ impl Sender {
             _ => self.in_flight = Some(InFlight { nonce, fees, hashes: Vec::new() }),
         }
         let mut sent = 0;
-        while sent < self.limits.attempts && fees.within(&self.limits) {
+        while sent < self.limits.attempts {
             sent += 1;
-            match self.submit(call, nonce, gas, fees).await? {
-                Accepted::Yes | Accepted::NonceUsed => {
-                    if let Some(outcome) = self.wait(call, nonce).await? {
-                        return Ok(outcome);
-                    }
+            // At the limit nothing replaces what is in the pool; but a pool that dropped it takes the same fees again.
+            let last = !fees.within(&self.limits);
+            fees = fees.at_most(&self.limits);
+            let accepted = self.submit(call, nonce, gas, fees).await?;
+            if last || !matches!(accepted, Accepted::Underpriced) {
+                if let Some(outcome) = self.wait(call, nonce).await? {
+                    return Ok(outcome);
                 }
-                Accepted::Underpriced => {}
+                if last {
+                    break;
+                }
             }
             if self.client.nonce(self.address()).await? < nonce {
                 // A reorganisation took back what came before: nothing with this nonce can be included.
@@ -397,14 +417,12 @@ impl Sender {
 /// What the refusals that are not errors mean. Clients agree on the words, not on codes.
 fn refusal(message: &str) -> Option<Accepted> {
     let message = message.to_ascii_lowercase();
-    if ["already known", "already imported", "known transaction"]
-        .iter()
-        .any(|m| message.contains(m))
-    {
+    let says = |words: &[&str]| words.iter().any(|words| message.contains(words));
+    if says(&["already known", "alreadyknown", "already imported", "known transaction"]) {
         Some(Accepted::Yes)
-    } else if message.contains("underpriced") {
+    } else if says(&["underpriced", "replacementnotallowed"]) {
         Some(Accepted::Underpriced)
-    } else if message.contains("nonce too low") {
+    } else if says(&["nonce too low", "oldnonce"]) {
         Some(Accepted::NonceUsed)
     } else {
         None

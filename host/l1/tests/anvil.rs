@@ -15,9 +15,9 @@ use annex_l1::{
 };
 use annex_types::{BatchData, RecordPayload};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::Duration;
-use support::{Anvil, beacon, chain, genesis, key, limits, mine, proxy, request};
+use support::{Anvil, Lie, beacon, chain, genesis, key, limits, mine, proxy, request};
 
 fn blob(seed: u8) -> Blob {
     let mut blob = Blob::ZERO;
@@ -228,7 +228,7 @@ async fn posts_blobs_and_gets_them_back() {
         let hashes: Vec<B256> =
             blobs.iter().map(|blob| versioned_hash(blob).expect("a blob")).collect();
         let posted =
-            included(poster.post(0, BatchBody::Blobs(blobs.clone())).await.expect("posts"));
+            included(poster.post(None, 0, BatchBody::Blobs(blobs.clone())).await.expect("posts"));
         let records = all_records(&client, &chain).await.expect("records");
         let last = records.last().expect("a record");
         assert_eq!(poster.record(&posted), Some(last.record.index));
@@ -257,7 +257,7 @@ async fn posts_calldata_and_reports_reverts_by_name() {
     let chain = chain(&client).await;
     let data = Bytes::from(vec![0x5a; 65_536]);
     let mut leader = poster(&client, &chain, limits());
-    let posted = included(leader.post(0, BatchBody::Calldata(data.clone())).await.expect("posts"));
+    let posted = included(leader.post(None, 0, BatchBody::Calldata(data.clone())).await.expect("posts"));
     let records = all_records(&client, &chain).await.expect("records");
     let last = records.last().expect("a record");
     assert_eq!(leader.record(&posted), Some(last.record.index));
@@ -266,19 +266,19 @@ async fn posts_calldata_and_reports_reverts_by_name() {
 
     let small = BatchBody::Calldata(Bytes::from_static(b"x"));
     let mut stranger = Poster::new(client.clone(), key(2), chain.contracts.inbox, limits());
-    let mut refusals = vec![(stranger.post(0, small.clone()).await, "NotAllowed")];
-    refusals.push((leader.post(1, small.clone()).await, "ForcedUpToOutOfRange"));
+    let mut refusals = vec![(stranger.post(None, 0, small.clone()).await, "NotAllowed")];
+    refusals.push((leader.post(None, 1, small.clone()).await, "ForcedUpToOutOfRange"));
     deposit_with(&client, &chain, b"").await;
     let _: i64 = client.request("evm_increaseTime", (21,)).await.expect("evm_increaseTime");
     mine(&client, 1).await;
-    refusals.push((leader.post(0, small.clone()).await, "ForcedItemOmitted"));
+    refusals.push((leader.post(None, 0, small.clone()).await, "ForcedItemOmitted"));
     for (outcome, name) in refusals {
         let Ok(SendOutcome::Reverted { reason, tx: None }) = outcome else {
             panic!("{outcome:?}");
         };
         assert!(reason.to_string().starts_with(name), "{reason} is not {name}");
     }
-    included(leader.post(1, small).await.expect("posts"));
+    included(leader.post(None, 1, small).await.expect("posts"));
 }
 
 #[tokio::test]
@@ -357,13 +357,13 @@ async fn raises_the_fee_of_a_stuck_batch() {
         // Given up after two attempts ...
         let two = SendLimits { attempts: 2, ..limits() };
         let mut poster = poster(&client, &chain, two);
-        let stuck = poster.post(0, body.clone()).await.expect("Anvil answers");
+        let stuck = poster.post(None, 0, body.clone()).await.expect("Anvil answers");
         let SendOutcome::Stuck { tx: Some(first), attempts: 2 } = stuck else {
             panic!("{stuck:?}");
         };
         // ... by a process that then stops; the next one replaces what it left.
         let mut poster = Poster::new(client.clone(), key(1), chain.contracts.inbox, limits());
-        let task = tokio::spawn(async move { poster.post(0, body).await });
+        let task = tokio::spawn(async move { poster.post(None, 0, body).await });
         let mut replaced = false;
         for _ in 0..600 {
             let known: Option<serde_json::Value> =
@@ -392,7 +392,7 @@ async fn never_pays_more_than_its_limit() {
     let balance = client.balance(key(1).address()).await.expect("balance");
     let mean = SendLimits { max_fee_per_gas: 1, ..limits() };
     let outcome = poster(&client, &chain, mean)
-        .post(0, BatchBody::Calldata(Bytes::from_static(b"z")))
+        .post(None, 0, BatchBody::Calldata(Bytes::from_static(b"z")))
         .await
         .expect("Anvil answers");
     assert!(matches!(outcome, SendOutcome::FeeTooHigh { .. }), "{outcome:?}");
@@ -483,6 +483,79 @@ async fn a_log_that_is_left_out_is_named() {
     let error = all_records(&liar, &chain).await.expect_err("one is missing");
     let expected = LogFault::Index { found: 2 };
     assert!(matches!(error, L1Error::Log { index: 1, fault } if fault == expected), "{error}");
+}
+
+/// Several nodes answer in turn under one URL, and the one that is asked for logs lags: blocks whose records it lacks do not count
+/// as read, whether or not the others keep the state that tells.
+#[tokio::test]
+async fn records_that_a_lagging_node_lacks_are_read_later() {
+    let anvil = Anvil::start(&[]).await;
+    let client = anvil.client().await;
+    let chain = chain(&client).await;
+    for counted in [true, false] {
+        let lags = Arc::new(AtomicBool::new(true));
+        let lagging = lags.clone();
+        let lie: Lie = Arc::new(move |request, answer| {
+            let lacks = lagging.load(Ordering::SeqCst) && request.contains("eth_getLogs");
+            let refused = !counted && request.contains("eth_call");
+            let result = match () {
+                _ if lacks => ("result", serde_json::json!([])),
+                _ if refused => {
+                    let message = "missing trie node";
+                    ("error", serde_json::json!({"code": -32000, "message": message}))
+                }
+                _ => return answer,
+            };
+            let request: serde_json::Value = serde_json::from_str(request).expect("JSON");
+            serde_json::json!({"jsonrpc": "2.0", "id": request["id"], result.0: result.1}).to_string()
+        });
+        let url = proxy(anvil.url.clone(), lie).await;
+        let unreliable = L1Client::connect(&url, &[]).await.expect("the proxy answers");
+        let start = chain.parameters.l1_start_block;
+        let mut follower = Follower::new(chain.contracts.inbox, start, 0, []);
+        let first = follower.poll(&unreliable).await.expect("answers");
+        assert_eq!(first == Event::Unsettled, counted, "{first:?}");
+        lags.store(false, Ordering::SeqCst);
+        deposit_with(&client, &chain, b"").await;
+        let mut found = Vec::new();
+        for _ in 0..5 {
+            match follower.poll(&unreliable).await.expect("answers") {
+                Event::Records { records, .. } => found.extend(records),
+                Event::Idle => break,
+                Event::Unsettled => {}
+                other => panic!("{other:?}"),
+            }
+        }
+        assert_eq!(found, all_records(&client, &chain).await.expect("records"));
+    }
+}
+
+/// An endpoint that lacks what it had is behind for a while; only then did L1 get shorter. Another block in the place of one that was
+/// read says at once that it reorganised.
+#[tokio::test]
+async fn an_endpoint_that_is_behind_is_borne_for_a_while() {
+    let anvil = Anvil::start(&[]).await;
+    let client = anvil.client().await;
+    let chain = chain(&client).await;
+    let (inbox, start) = (chain.contracts.inbox, chain.parameters.l1_start_block);
+    let patience = Duration::from_millis(300);
+    let mut follower = Follower::new(inbox, start, 0, []).with_patience(patience);
+    deposit_with(&client, &chain, b"one").await;
+    mine(&client, 3).await;
+    drain(&mut follower, &client).await;
+    // Read block by block, so that there is something to roll back to.
+    mine(&client, 1).await;
+    drain(&mut follower, &client).await;
+    let read = follower.block().expect("a block");
+    let _: Option<bool> = client.request("anvil_rollback", (1u64,)).await.expect("anvil_rollback");
+    let event = follower.poll(&client).await.expect("answers");
+    let Event::Behind { head } = event else { panic!("{event:?}") };
+    assert_eq!(head.number + 1, read.number);
+    assert_eq!(follower.block(), Some(read));
+    tokio::time::sleep(patience).await;
+    let event = follower.poll(&client).await.expect("answers");
+    assert!(matches!(event, Event::Reorg { keep: 2, .. }), "{event:?}");
+    assert_eq!(follower.block().map(|block| block.number), Some(read.number - 1));
 }
 
 #[tokio::test]

@@ -24,7 +24,9 @@ fn refusals_of_common_clients() {
         _ => panic!("{message} is not {accepted}"),
     };
     is("already known", "yes");
-    is("AlreadyKnown", "error");
+    is("AlreadyKnown", "yes");
+    is("ReplacementNotAllowed, existing tx fee 5", "underpriced");
+    is("OldNonce, Current nonce: 7, nonce of rejected tx: 6", "used");
     is("replacement transaction underpriced", "underpriced");
     is("replacement transaction underpriced: new tx gas fee cap 1 <= 2 queued", "underpriced");
     is("nonce too low: next nonce 5, tx nonce 4", "used");
