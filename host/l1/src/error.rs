@@ -69,15 +69,16 @@ pub enum LogFault {
 }
 
 impl L1Error {
-    /// Whether the same call may succeed later without anybody doing anything.
+    /// Whether the same call may succeed later: with another answer of the endpoint, or another endpoint behind its URL. What an
+    /// endpoint says, and be it nonsense, is no reason to give up.
     pub fn is_transient(&self) -> bool {
-        matches!(
+        !matches!(
             self,
-            Self::Unavailable(_)
-                | Self::NotFound
-                | Self::MissingBlob { .. }
-                | Self::Beacon(_)
-                | Self::Malformed(_)
+            Self::WrongChain { .. }
+                | Self::Url(_)
+                | Self::Client(_)
+                | Self::Kzg(_)
+                | Self::Signer(_)
         )
     }
 }
