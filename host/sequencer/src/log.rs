@@ -2,7 +2,8 @@
 //!
 //! Segments `promises-<first block>.log` of entries `length u32 ‖ checksum u64 ‖ body`, big-endian; the checksum is the
 //! head of the body's Keccak hash. A torn entry at the end of the last segment was never acknowledged and is cut off;
-//! a torn entry anywhere else is corruption.
+//! a torn entry anywhere else is corruption. A segment that starts with transactions to be executed again replaces all
+//! older ones, whether or not these could still be removed.
 
 use alloy_primitives::{B256, Bytes, U256, keccak256};
 use annex_store::Durability;
@@ -19,6 +20,7 @@ const OPEN: u8 = 0;
 const GROUP: u8 = 1;
 const SEAL: u8 = 2;
 const REQUEUE: u8 = 3;
+const SKIP: u8 = 4;
 /// A new segment starts with the block after this size.
 const SEGMENT_SIZE: u64 = 8 << 20;
 /// No group is larger: it holds at most a block of transactions.
@@ -45,6 +47,16 @@ pub enum Entry {
     Seal,
     /// EIP-2718 transactions of blocks that L1 replaced, to be executed again.
     Requeue(Vec<Bytes>),
+    /// The next promise does not count on from the one before.
+    Skip(Link),
+}
+
+/// What a promise says of the one before it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Link {
+    pub sequence: u64,
+    /// Digest of the promise before.
+    pub previous: B256,
 }
 
 #[derive(Debug, thiserror::Error)]
@@ -72,6 +84,12 @@ impl PromiseLog {
     /// Opens the log in `dir` and returns what it holds, oldest first.
     pub fn open(dir: &Path, durability: Durability) -> Result<(Self, Vec<Entry>), LogError> {
         fs::create_dir_all(dir).map_err(|e| io_error(dir, e))?;
+        if durability == Durability::Power {
+            // What is in a file is only as durable as the way to it.
+            for dir in dir.ancestors().take(3) {
+                sync_dir(dir)?;
+            }
+        }
         let mut segments = segments(dir)?;
         segments.sort_unstable();
         let mut entries = Vec::new();
@@ -80,7 +98,11 @@ impl PromiseLog {
         for (i, first) in segments.iter().enumerate() {
             let path = segment_path(dir, *first);
             let bytes = fs::read(&path).map_err(|e| io_error(&path, e))?;
+            let before = entries.len();
             let good = read_entries(&bytes, &mut entries);
+            if matches!(entries.get(before), Some(Entry::Requeue(_))) {
+                entries.drain(..before);
+            }
             if i + 1 < segments.len() {
                 if good < bytes.len() {
                     return Err(LogError::Damaged { path, offset: good });
@@ -110,6 +132,25 @@ impl PromiseLog {
     /// Adds a group. Buffered.
     pub fn push_group<'a>(&mut self, transactions: impl Iterator<Item = &'a [u8]>) {
         self.push_list(GROUP, transactions);
+    }
+
+    /// Notes where the chain of promises goes on. Buffered.
+    pub fn push_skip(&mut self, link: &Link) {
+        let body = serde_json::to_vec(link).expect("plain data serialises");
+        self.push(SKIP, &body);
+    }
+
+    /// Adds transactions that wait to be executed again, to be promised from block `first` on, beside what the log holds.
+    pub fn requeue<'a>(
+        &mut self,
+        first: u64,
+        transactions: impl Iterator<Item = &'a [u8]>,
+    ) -> Result<(), LogError> {
+        if self.current.is_none() {
+            self.start_segment(first)?;
+        }
+        self.push_list(REQUEUE, transactions);
+        self.commit()
     }
 
     /// Marks the open block as sealed. Buffered: losing it loses nothing that was acknowledged.
@@ -155,7 +196,8 @@ impl PromiseLog {
         self.start_segment(name)?;
         self.push_list(REQUEUE, transactions);
         self.commit()?;
-        for first in old {
+        // What is left of them by a crash is to be a beginning.
+        for first in old.into_iter().rev() {
             let path = segment_path(&self.dir, first);
             fs::remove_file(&path).map_err(|e| io_error(&path, e))?;
         }
@@ -187,7 +229,7 @@ impl PromiseLog {
         let file = OpenOptions::new().create(true).append(true).open(&path);
         self.current = Some(file.map_err(|e| io_error(&path, e))?);
         if self.durability == Durability::Power {
-            File::open(&self.dir).and_then(|d| d.sync_all()).map_err(|e| io_error(&path, e))?;
+            sync_dir(&self.dir)?;
         }
         if self.segments.last() != Some(&first) {
             self.segments.push(first);
@@ -199,6 +241,13 @@ impl PromiseLog {
 
 fn io_error(path: &Path, source: io::Error) -> LogError {
     LogError::Io { path: path.to_path_buf(), source }
+}
+
+/// Makes the names in a directory durable.
+fn sync_dir(dir: &Path) -> Result<(), LogError> {
+    // What a relative path of one part lies in.
+    let path = if dir.as_os_str().is_empty() { Path::new(".") } else { dir };
+    File::open(path).and_then(|dir| dir.sync_all()).map_err(|e| io_error(dir, e))
 }
 
 fn checksum(body: &[u8]) -> [u8; 8] {
@@ -246,6 +295,7 @@ fn read_entry(bytes: &[u8], at: usize) -> Option<(Entry, usize)> {
         GROUP => Entry::Group(split_list(rest)?),
         SEAL => Entry::Seal,
         REQUEUE => Entry::Requeue(split_list(rest)?),
+        SKIP => Entry::Skip(serde_json::from_slice(rest).ok()?),
         _ => return None,
     };
     Some((entry, at + HEADER + len))

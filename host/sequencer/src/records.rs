@@ -1,5 +1,6 @@
 //! What the executor knows of L1: origins it may name and forced items it must take.
 
+use alloy_primitives::B256;
 use annex_types::{ForcedItem, Origin, Record, RecordPayload};
 use std::collections::BTreeMap;
 
@@ -34,6 +35,11 @@ impl Records {
 
     pub fn newest(&self) -> Option<&Origin> {
         self.origins.last_key_value().map(|(_, origin)| origin)
+    }
+
+    /// The record whose accumulator is `hash`.
+    pub fn by_accumulator(&self, hash: B256) -> Option<&Origin> {
+        self.origins.values().rev().find(|origin| origin.accumulator == hash)
     }
 
     /// Forced items from `first` on whose gas limits sum up to at most `gas`, all at or below record `origin`.

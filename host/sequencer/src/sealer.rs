@@ -1,6 +1,9 @@
 //! The second core: roots, headers and the store, beside the executor.
 
-use crate::engine::{EngineError, Shared};
+use crate::{
+    engine::{EngineError, Shared},
+    log::Link,
+};
 use alloy_primitives::{B256, Sealed, U256};
 use annex_rpc::Executed;
 use annex_stf::{ExecutedBlock, SealPart, SealedBlock, seal_in_parts};
@@ -27,6 +30,11 @@ pub(crate) struct PromiseState {
 
 impl PromiseState {
     pub const KEY: &'static [u8] = b"sequencer/promise";
+
+    /// Goes on elsewhere within the lease.
+    pub fn follow(&mut self, link: Link) {
+        (self.sequence, self.previous) = (link.sequence, link.previous);
+    }
 }
 
 pub(crate) enum Job {

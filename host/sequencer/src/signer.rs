@@ -29,6 +29,16 @@ impl PromiseSigner {
         self.address
     }
 
+    /// Whether this key signed it.
+    pub fn made(&self, signed: &SignedPromise) -> bool {
+        signed.signer(&self.domain) == Ok(self.address)
+    }
+
+    /// EIP-712 digest of a promise.
+    pub fn digest(&self, promise: &Promise) -> B256 {
+        promise::digest(promise, &self.domain)
+    }
+
     /// Signs and returns the digest, which the next promise names.
     pub fn sign(&self, promise: Promise) -> (SignedPromise, B256) {
         let digest = promise::digest(&promise, &self.domain);

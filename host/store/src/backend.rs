@@ -24,6 +24,15 @@ impl FileStorage {
     }
 }
 
+/// Makes the names durable by which a file in `dir` is found: syncing the file does not.
+pub(crate) fn sync_dirs(dir: &Path) -> Result<(), StoreError> {
+    let named = |dir: &&Path| !dir.as_os_str().is_empty();
+    for dir in dir.ancestors().take(3).filter(named) {
+        File::open(dir)?.sync_all()?;
+    }
+    Ok(())
+}
+
 impl StorageBackend for FileStorage {
     fn len(&self) -> io::Result<u64> {
         self.file.len()

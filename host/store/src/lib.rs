@@ -26,7 +26,7 @@ use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use redb::{Builder, Database, ReadableDatabase};
+use redb::{Builder, Database, ReadableDatabase, StorageBackend};
 
 pub use error::StoreError;
 pub use import::{ImportError, Imported};
@@ -115,6 +115,13 @@ impl Store {
         std::fs::create_dir_all(dir)?;
         let lock = DirLock::take(dir)?;
         let backend = backend::FileStorage::open(&dir.join("chain.redb"), options.durability)?;
+        if options.durability == Durability::Power {
+            backend::sync_dirs(dir)?;
+        }
+        Self::on(backend, lock, options)
+    }
+
+    fn on(backend: impl StorageBackend, lock: DirLock, options: Options) -> Result<Self> {
         let mut builder = Builder::new();
         builder.set_cache_size(options.cache / 4 * 3);
         builder.set_repair_callback(|session| {

@@ -18,6 +18,7 @@ use rand::{Rng, SeedableRng};
 use super::*;
 
 mod export;
+mod power;
 
 const ALL: u64 = u64::MAX;
 
