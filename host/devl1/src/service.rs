@@ -26,6 +26,7 @@ impl DevL1 {
     /// Opens the chain, or makes it, and serves JSON-RPC and the Beacon API on one loopback port.
     pub async fn start(config: DevL1Config) -> Result<Self, DevL1Error> {
         let addr = SocketAddr::from((Ipv4Addr::LOCALHOST, config.port));
+        let server = ServerConfig { addr, limits: config.limits };
         let open = move || Engine::open(&config, dev_accounts()?);
         let engine =
             Arc::new(tokio::task::spawn_blocking(open).await.expect("opening does not panic")?);
@@ -34,7 +35,7 @@ impl DevL1 {
         let routes = vec![route(engine.clone(), "/eth/v1/")];
         let chain = Arc::new(DevChain(engine.clone()));
         let methods = methods::module(engine.clone());
-        let server = annex_rpc::serve(ServerConfig::new(addr), chain, methods, routes).await?;
+        let server = annex_rpc::serve(server, chain, methods, routes).await?;
         let miner = tokio::spawn(mine_at_interval(engine.clone(), engine.block_time()));
         Ok(Self { engine, server, miner })
     }
@@ -79,6 +80,12 @@ impl DevL1 {
             }
         }
         Ok(())
+    }
+
+    /// `Some`: from now on a block's timestamp is its parent's and this many seconds, whatever the time of day. `None`: it is
+    /// the time of day again.
+    pub fn set_timestamp_interval(&self, seconds: Option<u64>) {
+        self.engine.lock().clock.set_interval(seconds);
     }
 
     /// Mines one block with what the pool has, even if that is nothing.
