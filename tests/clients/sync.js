@@ -5,7 +5,7 @@ import {
   concat, createPublicClient, createWalletClient, hashTypedData, http, keccak256, parseAbi, recoverTypedDataAddress,
   toHex, toRlp,
 } from 'viem';
-import { privateKeyToAccount } from 'viem/accounts';
+import { mnemonicToAccount, privateKeyToAccount } from 'viem/accounts';
 import { run, sleep } from './lib/run.js';
 
 const TYPES = {
@@ -23,6 +23,34 @@ function leaf(receipt) {
   const body = toRlp([quantity(receipt.status), quantity(receipt.cumulativeGasUsed), receipt.logsBloom, logs]);
   const encoded = receipt.type === '0x0' ? body : concat([receipt.type.length === 3 ? `0x0${receipt.type[2]}` : receipt.type, body]);
   return keccak256(concat(['0x00', receipt.transactionHash, keccak256(encoded)]));
+}
+
+// The embedded L1 answers after its next block, in two seconds at most, unless told to wait less: then with the hash.
+async function onL1(l1Url) {
+  const account = mnemonicToAccount('test test test test test test test test test test test junk', { addressIndex: 6 });
+  const l1 = createPublicClient({ transport: http(l1Url, { retryCount: 0 }) });
+  const request = (method, ...params) => l1.request({ method, params }, { retryCount: 0 });
+  if (!(await request('web3_clientVersion')).startsWith('annex/')) return;
+  const chainId = await l1.getChainId();
+  let nonce = await l1.getTransactionCount({ address: account.address, blockTag: 'pending' });
+  const sign = () => account.signTransaction({
+    type: 'eip1559', chainId, nonce, to: account.address, value: 0n, gas: 21_000n, maxFeePerGas: 10n ** 10n, maxPriorityFeePerGas: 10n ** 9n,
+  });
+  // Just after a block, so that the next is most of a second away.
+  const head = await l1.getBlockNumber({ cacheTime: 0 });
+  while (await l1.getBlockNumber({ cacheTime: 0 }) === head) await sleep(10);
+  const raw = await sign();
+  const late = await request('eth_sendRawTransactionSync', raw, '0x1').catch((error) => error);
+  const { code, data } = late.walk((error) => typeof error.code === 'number');
+  assert.equal(code, 4);
+  assert.equal(data, keccak256(raw));
+  await l1.waitForTransactionReceipt({ hash: data, pollingInterval: 50 });
+  for (const timeout of [[], [null], [0], [5_000]]) {
+    nonce += 1;
+    const receipt = await request('eth_sendRawTransactionSync', await sign(), ...timeout);
+    assert.equal(BigInt(receipt.status), 1n);
+    assert.notEqual(BigInt(receipt.blockHash), 0n);
+  }
 }
 
 run(async ({ url, key, ws: l1Url }) => {
@@ -43,7 +71,7 @@ run(async ({ url, key, ws: l1Url }) => {
 
   // Every form in which clients give a timeout.
   const receipts = [];
-  for (const timeout of [[], [1_000], ['0x3e8'], [null], [0]]) {
+  for (const timeout of [[], [1_000], ['0x3e8'], ['1000'], [null], [0], ['0x0'], [10 ** 9], ['soon']]) {
     if (l1Url === undefined && timeout.length > 0) continue;
     const receipt = await request('eth_sendRawTransactionSync', await sign(nonce), ...timeout);
     assert.equal(BigInt(receipt.status), 1n);
@@ -86,6 +114,8 @@ run(async ({ url, key, ws: l1Url }) => {
   assert.equal(twice.transactionHash, once.transactionHash);
   assert.equal(twice.transactionIndex, once.transactionIndex);
   nonce += 1;
+
+  await onL1(l1Url);
 
   // A gap names the nonce that is missing.
   const gap = await request('eth_sendRawTransactionSync', await sign(nonce + 1)).catch((error) => error);

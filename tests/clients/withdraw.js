@@ -1,6 +1,6 @@
 // Ether and a token from L2 to L1 with viem's op-stack actions. `node withdraw.js URL KEY L1_URL`; the key has ether on both.
 import assert from 'node:assert/strict';
-import { parseAbi, parseEther, parseEventLogs } from 'viem';
+import { concat, keccak256, parseAbi, parseEther, parseEventLogs, toHex } from 'viem';
 import { Token } from './lib/contracts.js';
 import { eventually, run } from './lib/run.js';
 import { chains, complete, sealed } from './lib/withdrawals.js';
@@ -21,15 +21,11 @@ const factoryAbi = parseAbi([
   'event OptimismMintableERC20Created(address indexed localToken, address indexed remoteToken, address deployer)',
 ]);
 
-// An address that nobody uses, another every time.
-function fresh() {
-  const random = crypto.getRandomValues(new Uint8Array(20));
-  return `0x${Buffer.from(random).toString('hex')}`;
-}
-
 async function etherOut(chain) {
-  const { account, publicL1, walletL2 } = chain;
-  const to = fresh();
+  const { account, publicL1, publicL2, walletL2 } = chain;
+  // Nobody's, another with every key and nonce.
+  const nonce = await publicL2.getTransactionCount({ address: account.address });
+  const to = `0x${keccak256(concat([account.address, toHex(nonce)])).slice(26)}`;
   // buildInitiateWithdrawal would estimate the gas on L1 as the zero address, which owns nothing on a development chain.
   const hash = await walletL2.initiateWithdrawal({ account, request: { gas: 21_000n, to, value: AMOUNT } });
   return async () => {
