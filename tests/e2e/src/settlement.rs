@@ -60,7 +60,7 @@ impl Settlement {
 
     /// Timestamp of the newest opening of a range.
     pub fn opened(&self) -> u64 {
-        self.call(self.claims, Claims::lastOpenedCall {}).into()
+        self.call(self.claims, Claims::lastOpenedCall {})
     }
 
     fn call<C: SolCall>(&self, to: Address, call: C) -> C::Return {
