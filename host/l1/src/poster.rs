@@ -46,15 +46,17 @@ impl Poster {
     }
 
     /// Posts a batch that consumes forced items below number `forced_up_to`, and waits until it is in an L1 block or given up.
+    /// With this nonce, if any, or not at all: a batch is right only after those before it.
     pub async fn post(
         &mut self,
+        nonce: Option<u64>,
         forced_up_to: u64,
         body: BatchBody,
     ) -> Result<SendOutcome, L1Error> {
         let call = self.call(forced_up_to, body).await?;
         let deadline = Instant::now() + self.limits.resubmit_after;
         loop {
-            let outcome = self.sender.send(&call).await?;
+            let outcome = self.sender.send_as(&call, nonce).await?;
             // Endpoints that cannot simulate the next block simulate the newest one, which may hold a batch.
             let SendOutcome::Reverted { reason, tx: None } = &outcome else { return Ok(outcome) };
             if !is_batch_already_in_block(reason) || Instant::now() >= deadline {

@@ -3,18 +3,23 @@
 use crate::{
     follow::finalized_l1_block,
     node::NodeError,
-    progress::{self, Progress},
+    progress::{self, Progress, Trouble},
 };
-use alloy_primitives::U256;
-use annex_l1::{BatchBody, L1Client, L1Error, Poster, SendOutcome, contracts::Inbox};
+use alloy_primitives::{B256, U256};
+use annex_l1::{BatchBody, L1Client, Poster, SendOutcome, contracts::Inbox};
 use annex_sequencer::{BatchError, Channel, Engine, Sequencing, next_batch};
 use annex_store::{Store, StoreError};
 use annex_types::{ChainConfig, RecordPayload, batch};
-use std::{sync::Arc, time::Duration};
+use std::{collections::VecDeque, sync::Arc, time::Duration};
 use tokio::time::{Instant, sleep};
 
-/// Wait after L1 refused a batch.
+/// Wait after the first batch that came to nothing; doubles with each.
 const AFTER_FAILURE: Duration = Duration::from_secs(2);
+/// Longest wait while failures cost nothing.
+const LONGEST_FREE: Duration = Duration::from_secs(16);
+/// Longest wait while they cost gas.
+const LONGEST_PAID: Duration = Duration::from_secs(600);
+const GWEI: u64 = 1_000_000_000;
 
 pub(crate) struct PostTask {
     pub poster: Poster,
@@ -28,17 +33,96 @@ pub(crate) struct PostTask {
     pub poll_interval: Duration,
     /// Whether this node may order now.
     pub leads: bool,
-    /// The batch that L1 has taken and derivation has not worked off yet.
-    pub optimistic: Option<Taken>,
+    /// Batches that L1 has taken and derivation has not worked off yet, oldest first.
+    pub unread: VecDeque<Taken>,
+    pub setbacks: Setbacks,
+}
+
+/// Batches in a row that came to nothing. Whatever the cause, what they cost stays bounded: whoever posts again at once loses its
+/// balance in an hour.
+#[derive(Debug)]
+pub(crate) struct Setbacks {
+    /// L1 took gas for them: they reverted there, or derivation made nothing of them.
+    paid: u32,
+    /// Nothing was paid.
+    free: u32,
+    /// Forced items are not to be omitted for longer.
+    longest: Duration,
+    /// No batch before.
+    until: Option<Instant>,
+}
+
+impl Setbacks {
+    /// At most `longest` between two batches.
+    pub fn new(longest: Duration) -> Self {
+        Self { paid: 0, free: 0, longest, until: None }
+    }
+
+    fn wait(&self) -> Duration {
+        let grown = |count: u32, most: Duration| {
+            let doublings = count.saturating_sub(1).min(16);
+            match count {
+                0 => Duration::ZERO,
+                _ => (AFTER_FAILURE * (1 << doublings)).min(most.min(self.longest)),
+            }
+        };
+        grown(self.paid, LONGEST_PAID).max(grown(self.free, LONGEST_FREE))
+    }
+
+    /// One more; returns how long nothing is posted now.
+    fn add(&mut self, paid: bool) -> Duration {
+        let count = if paid { &mut self.paid } else { &mut self.free };
+        *count = count.saturating_add(1);
+        let wait = self.wait();
+        self.until = Some(Instant::now() + wait);
+        wait
+    }
+
+    /// L1 took one.
+    fn taken(&mut self) {
+        (self.free, self.until) = (0, None);
+    }
+
+    /// One became blocks.
+    fn clear(&mut self) {
+        (self.paid, self.free, self.until) = (0, 0, None);
+    }
+
+    fn is_waiting(&self) -> bool {
+        self.until.is_some_and(|until| Instant::now() < until)
+    }
+}
+
+/// How a try to post ended.
+enum Posted {
+    /// L1 took it. Whether more blocks wait, with nothing to wait for.
+    Taken { more: bool },
+    /// There was nothing to post, after all.
+    Nothing,
+    /// It came to nothing.
+    Failed { why: String, paid: bool },
 }
 
 /// A batch on its way from L1 back to derivation.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Taken {
+    /// Of its transaction.
+    nonce: u64,
     record: u64,
+    first_block: u64,
     last_block: u64,
-    /// [`Progress::reorgs`] when L1 took it: a later one may have dropped it.
-    reorgs: u64,
+    last_hash: B256,
+}
+
+/// What is to be posted next. A batch stands on the one before, and forced items that it names become blocks of their own where it
+/// does not: so each is signed for the place in the key's order in which it is right, and in no other.
+#[derive(Clone, Copy, Debug)]
+struct Slot {
+    nonce: u64,
+    /// The block it stands on.
+    after: u64,
+    /// The newest block it may hold: a batch that L1 has dropped is posted again as it was, as one after it may be in the pool.
+    last: u64,
 }
 
 impl PostTask {
@@ -55,61 +139,137 @@ impl PostTask {
             if !is_leader && !self.may_order().await? {
                 continue;
             }
-            let posted = self.posted();
             let head = self.store.head()?.map_or(0, |head| head.number);
+            let posted = self.unread.back().map_or(self.progress.safe(), |taken| taken.last_block);
             metrics::gauge!("annex_unposted_blocks").set(head.saturating_sub(posted) as f64);
             if head <= posted {
                 waiting_since = None;
+                if self.unread.is_empty() {
+                    self.came_through();
+                    continue;
+                }
+            }
+            let enough = head > posted && {
+                let since = *waiting_since.get_or_insert_with(Instant::now);
+                more || since.elapsed() >= self.batch_interval
+            };
+            if (!enough && self.unread.is_empty()) || self.setbacks.is_waiting() {
                 continue;
             }
-            let since = *waiting_since.get_or_insert_with(Instant::now);
-            if since.elapsed() < self.batch_interval && !more {
-                continue;
-            }
-            waiting_since = None;
-            match self.post(posted).await? {
-                Some(full) => more = full,
-                None => sleep(AFTER_FAILURE).await,
+            match self.post_next(enough).await {
+                Ok(Posted::Taken { more: left }) => {
+                    (waiting_since, more) = (None, left);
+                    self.setbacks.taken();
+                }
+                Ok(Posted::Nothing) => {}
+                Ok(Posted::Failed { why, paid }) => self.failed(&why, paid),
+                Err(NodeError::L1(error)) if error.is_transient() => {
+                    metrics::counter!("annex_l1_errors_total").increment(1);
+                    self.failed(&error.to_string(), false);
+                }
+                Err(error) => return Err(error),
             }
         }
     }
 
-    /// The newest block that L1 carries or is known to have taken.
-    fn posted(&mut self) -> u64 {
-        let safe = self.progress.safe();
-        match self.optimistic {
-            Some(taken)
-                if self.progress.next_record() <= taken.record
-                    && self.progress.reorgs() == taken.reorgs =>
-            {
-                taken.last_block.max(safe)
+    /// L1 carries what was posted.
+    fn came_through(&mut self) {
+        self.setbacks.clear();
+        self.progress.well(Trouble::Posting);
+    }
+
+    fn failed(&mut self, why: &str, paid: bool) {
+        let wait = self.setbacks.add(paid);
+        tracing::debug!(why, paid, ?wait, "no batch for a while");
+        self.progress.trouble(Trouble::Posting, why);
+        let kind = if paid { "annex_batches_wasted_total" } else { "annex_batches_refused_total" };
+        metrics::counter!(kind).increment(1);
+    }
+
+    /// Lets go of batches that derivation has worked off.
+    fn worked_off(&mut self, known_nonce: u64) {
+        let (safe, next_record) = (self.progress.safe(), self.progress.next_record());
+        while let Some(taken) = self.unread.front().copied() {
+            if taken.nonce >= known_nonce || taken.record >= next_record {
+                return;
             }
-            _ => {
-                self.optimistic = None;
-                safe
+            self.unread.pop_front();
+            if safe >= taken.last_block {
+                self.came_through();
+                continue;
             }
+            // Those after it stand on what is not there.
+            self.unread.clear();
+            let (record, last) = (taken.record, taken.last_block);
+            let why = format!("the batch in record {record} did not become blocks up to {last}");
+            self.failed(&why, true);
         }
     }
 
-    /// Posts the next batch. Some: L1 took it, and whether more blocks wait; none: it did not.
-    async fn post(&mut self, posted: u64) -> Result<Option<bool>, NodeError> {
+    /// What to post now; none while L1 has transactions of the key that were not read yet: they may be the very batch, sent by a
+    /// process before this one, or given up as stuck and included after all.
+    async fn next_slot(&mut self) -> Result<Option<Slot>, NodeError> {
+        let (account, read) = (self.poster.address(), self.progress.l1_block());
+        let known = self.client.nonce_at(account, read).await?;
+        let newest = self.client.nonce(account).await?;
+        self.worked_off(known);
+        let dropped = self.unread.iter().copied().find(|taken| taken.nonce >= newest);
+        if let Some(dropped) = dropped {
+            let still = self.store.snapshot()?.hash(dropped.last_block)?;
+            if still == Some(dropped.last_hash) {
+                let Taken { nonce, first_block, last_block, .. } = dropped;
+                tracing::info!(nonce, last_block, "L1 dropped a batch");
+                return Ok(Some(Slot { nonce, after: first_block - 1, last: last_block }));
+            }
+            // Other blocks took the place of those.
+            self.unread.clear();
+        }
+        let (expected, after) = match self.unread.back() {
+            Some(taken) => (taken.nonce + 1, taken.last_block),
+            None => (known, self.progress.safe()),
+        };
+        Ok((newest == expected).then_some(Slot { nonce: newest, after, last: u64::MAX }))
+    }
+
+    /// Posts what L1 has dropped, or else, if there is enough, the next batch.
+    async fn post_next(&mut self, enough: bool) -> Result<Posted, NodeError> {
+        match self.next_slot().await? {
+            Some(slot) if enough || slot.last != u64::MAX => self.post(slot).await,
+            _ => Ok(Posted::Nothing),
+        }
+    }
+
+    /// Notes that L1 has a batch, in the place of one that it dropped.
+    fn taken(&mut self, taken: Taken) {
+        match self.unread.iter_mut().find(|known| known.nonce == taken.nonce) {
+            Some(known) => *known = taken,
+            None => self.unread.push_back(taken),
+        }
+    }
+
+    /// Posts the batch that belongs there.
+    async fn post(&mut self, slot: Slot) -> Result<Posted, NodeError> {
+        let balance = self.client.balance(self.poster.address()).await?;
+        metrics::gauge!("annex_poster_balance_wei").set(f64::from(balance));
         let channel = match self.channel {
             Some(channel) => channel,
-            None => match self.client.head().await {
-                Ok(head) if head.has_blobs() => Channel::Blobs,
-                Ok(_) => Channel::Calldata,
-                Err(error) => return transient(error).map(|()| None),
-            },
+            None if self.client.head().await?.has_blobs() => Channel::Blobs,
+            None => Channel::Calldata,
         };
         let (store, chain_id) = (self.store.clone(), self.chain.l2_chain_id);
         let packed = tokio::task::spawn_blocking(move || {
             let snapshot = store.snapshot()?;
-            next_batch(&snapshot, chain_id, posted, channel)
+            let batch = next_batch(&snapshot, chain_id, slot.after, slot.last, channel)?;
+            let Some(batch) = batch else { return Ok(None) };
+            let last_hash = snapshot.hash(batch.last_block)?;
+            Ok(last_hash.map(|last_hash| (batch, last_hash)))
         });
-        let batch = match packed.await.map_err(|_| NodeError::Ended)? {
-            Ok(Some(batch)) => batch,
-            Ok(None) => return Ok(Some(false)),
-            Err(BatchError::Store(StoreError::UnknownBlock(_))) => return Ok(None),
+        let (batch, last_hash) = match packed.await.map_err(|_| NodeError::Ended)? {
+            Ok(Some(packed)) => packed,
+            // The last one is replaced this very moment.
+            Ok(None) | Err(BatchError::Store(StoreError::UnknownBlock(_))) => {
+                return Ok(Posted::Nothing);
+            }
             Err(BatchError::Store(error)) => return Err(error.into()),
             Err(BatchError::Header(error)) => return Err(error.into()),
             Err(BatchError::Compression(error)) => return Err(StoreError::from(error).into()),
@@ -119,11 +279,7 @@ impl PostTask {
             Channel::Blobs => BatchBody::Blobs(batch::pack_blobs(&batch.data)),
             Channel::Calldata => BatchBody::Calldata(batch.data.into()),
         };
-        let outcome = match self.poster.post(batch.forced_up_to, body).await {
-            Ok(outcome) => outcome,
-            Err(error) => return transient(error).map(|()| None),
-        };
-        match outcome {
+        Ok(match self.poster.post(Some(slot.nonce), batch.forced_up_to, body).await? {
             SendOutcome::Included(included) => {
                 let record = self.poster.record(&included);
                 tracing::info!(
@@ -136,21 +292,36 @@ impl PostTask {
                 );
                 metrics::counter!("annex_batches_total").increment(1);
                 metrics::counter!("annex_batch_bytes_total").increment(size as u64);
-                let (last_block, reorgs) = (batch.last_block, self.progress.reorgs());
-                self.optimistic = record.map(|record| Taken { record, last_block, reorgs });
-                Ok(Some(batch.full))
+                let cost = (included.cost / U256::from(GWEI)).saturating_to();
+                metrics::counter!("annex_batch_cost_gwei_total").increment(cost);
+                if let Some(record) = record {
+                    self.taken(Taken {
+                        nonce: slot.nonce,
+                        record,
+                        first_block: batch.first_block,
+                        last_block: batch.last_block,
+                        last_hash,
+                    });
+                }
+                Posted::Taken { more: batch.full }
             }
-            refused => {
-                let why = match &refused {
-                    SendOutcome::Reverted { reason, .. } => reason.to_string(),
-                    other => format!("{other:?}"),
-                };
-                tracing::warn!(why, first = batch.first_block, "L1 did not take the batch");
-                metrics::counter!("annex_batches_refused_total").increment(1);
-                self.optimistic = None;
-                Ok(None)
+            SendOutcome::Reverted { reason, tx } => {
+                Posted::Failed { why: format!("reverted: {reason}"), paid: tx.is_some() }
             }
-        }
+            SendOutcome::FeeTooHigh { fee_per_gas, fee_per_blob_gas } => {
+                let why = format!(
+                    "L1 wants {fee_per_gas} wei a gas and {fee_per_blob_gas} a blob gas, more than is offered"
+                );
+                Posted::Failed { why, paid: false }
+            }
+            SendOutcome::Stuck { .. } => {
+                Posted::Failed { why: "stuck in L1's pool".to_owned(), paid: false }
+            }
+            // Which one it was, and what became of it, comes with the next blocks.
+            SendOutcome::Superseded => {
+                Posted::Failed { why: "another transaction of the key".to_owned(), paid: false }
+            }
+        })
     }
 
     /// Starts or stops ordering as the Inbox allows; returns whether to post. Forced items that wait are put into a
@@ -158,7 +329,12 @@ impl PostTask {
     async fn may_order(&mut self) -> Result<bool, NodeError> {
         let open = match self.client.read(self.chain.inbox, &Inbox::anyoneMaySubmitCall {}).await {
             Ok(open) => open && !self.leader_posted_last()?,
-            Err(error) => return transient(error).map(|()| false),
+            Err(error) if error.is_transient() => {
+                tracing::debug!(%error, "the Inbox cannot be asked");
+                metrics::counter!("annex_l1_errors_total").increment(1);
+                return Ok(false);
+            }
+            Err(error) => return Err(error.into()),
         };
         if open != self.leads {
             self.leads = open;
@@ -193,15 +369,6 @@ impl PostTask {
     }
 }
 
-fn transient(error: L1Error) -> Result<(), NodeError> {
-    if !error.is_transient() && !matches!(error, L1Error::Rejected(_)) {
-        return Err(error.into());
-    }
-    tracing::warn!(%error, "L1 is not to be reached; trying again");
-    metrics::counter!("annex_l1_errors_total").increment(1);
-    Ok(())
-}
-
 /// Keeps the number of the newest block whose batch L1 calls final.
 pub(crate) async fn watch_finality(
     client: L1Client,
@@ -228,5 +395,56 @@ pub(crate) async fn watch_finality(
             newest = block;
         }
         progress.set_finalized(newest);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const HOUR: Duration = Duration::from_secs(3_600);
+
+    /// Batches sent in an hour in which each of them fails.
+    fn tries(setbacks: &mut Setbacks, paid: bool) -> u32 {
+        let (mut passed, mut tries) = (Duration::ZERO, 0);
+        while passed < HOUR {
+            tries += 1;
+            passed += setbacks.add(paid);
+        }
+        tries
+    }
+
+    #[test]
+    fn an_hour_of_failures_costs_a_few_batches() {
+        // Forced items may be omitted for an hour on a chain of production.
+        let mut setbacks = Setbacks::new(HOUR / 4);
+        assert_eq!(tries(&mut setbacks, true), 14);
+        assert_eq!(setbacks.wait(), LONGEST_PAID);
+        // L1 takes one, which then comes to nothing as well: no reason to be quick again.
+        setbacks.taken();
+        assert_eq!(setbacks.add(true), LONGEST_PAID);
+        setbacks.clear();
+        assert_eq!(setbacks.add(true), AFTER_FAILURE);
+    }
+
+    #[test]
+    fn what_is_free_is_tried_again_soon() {
+        let mut setbacks = Setbacks::new(HOUR / 4);
+        let waits: Vec<_> = (0..6).map(|_| setbacks.add(false).as_secs()).collect();
+        assert_eq!(waits, [2, 4, 8, 16, 16, 16]);
+        assert!(setbacks.is_waiting());
+        setbacks.taken();
+        assert!(!setbacks.is_waiting());
+    }
+
+    /// Whatever fails, forced items do not become overdue by waiting alone.
+    #[test]
+    fn no_wait_is_longer_than_the_chain_bears() {
+        for longest in [1, 5, 60].map(Duration::from_secs) {
+            let mut setbacks = Setbacks::new(longest);
+            for paid in [true, false].repeat(20) {
+                assert!(setbacks.add(paid) <= longest);
+            }
+        }
     }
 }

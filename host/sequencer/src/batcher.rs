@@ -53,14 +53,15 @@ pub enum BatchError {
     Compression(#[from] io::Error),
 }
 
-/// The batch of as many blocks after `posted` as fit; none if there is no such block.
+/// The batch of as many blocks after `posted`, up to `last`, as fit; none if there is no such block.
 pub fn next_batch(
     snapshot: &Snapshot,
     chain_id: u64,
     posted: u64,
+    last: u64,
     channel: Channel,
 ) -> Result<Option<Batch>, BatchError> {
-    let head = snapshot.head().map_or(0, |head| head.number);
+    let head = snapshot.head().map_or(0, |head| head.number).min(last);
     if head <= posted {
         return Ok(None);
     }

@@ -130,7 +130,7 @@ impl Chain {
     pub fn post(&mut self) {
         let snapshot = self.store.snapshot().unwrap();
         let channel = if self.rng.random() { Channel::Blobs } else { Channel::Calldata };
-        let batch = next_batch(&snapshot, 901, self.posted, channel).unwrap().unwrap();
+        let batch = next_batch(&snapshot, 901, self.posted, u64::MAX, channel).unwrap().unwrap();
         assert!(!batch.full);
         let data = match channel {
             Channel::Calldata => BatchData::Calldata(batch.data.into()),
