@@ -26,7 +26,7 @@ use clap::{Parser, Subcommand};
         cargo xtask doctor            which tools are missing, and the command that installs each\n  \
         cargo xtask test              everything, in order, stopping at the first failure\n  \
         cargo xtask test --from build skip the stages before `build`\n  \
-        cargo xtask soak              the same tests with larger counts\n  \
+        cargo xtask soak              half an hour of load and failures, the tests with larger counts, fuzzing\n  \
         cargo xtask deps --write      refresh the dependency table in ARCHITECTURE.md\n  \
         cargo xtask guest --write     rebuild the program that L1 commits to\n  \
         cargo xtask bench             Annex and Anvil alternately, with ratios\n  \
@@ -46,7 +46,7 @@ enum Command {
         #[arg(long, value_name = "STAGE")]
         from: Option<String>,
     },
-    /// Run the tests with larger counts, five idle minutes and the fuzz targets. Takes hours.
+    /// Run half an hour of load, failures and disputes, beside it the tests with larger counts, and then the fuzz targets.
     Soak {
         /// Begin at this stage (names as printed).
         #[arg(long, value_name = "STAGE")]

@@ -102,8 +102,10 @@ fn list() -> Result<VecDeque<Program>> {
     let waits =
         |program: &Program| ["e2e/", "node/"].iter().any(|folder| program.name.starts_with(folder));
     programs.sort_by_key(|program| (!waits(program), program.name.clone()));
-    // The withdrawals wait longest of all.
-    programs.sort_by_key(|program| !program.name.contains("withdraw"));
+    // These wait longest of all.
+    let longest =
+        |program: &Program| ["/soak", "/withdraw"].iter().any(|name| program.name.contains(name));
+    programs.sort_by_key(|program| !longest(program));
     Ok(programs.into())
 }
 

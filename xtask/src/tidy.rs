@@ -57,8 +57,9 @@ pub fn run() -> Result {
     }
     findings.extend(crates(&Metadata::load()?)?);
     findings.extend(untested_vectors(&sources));
+    findings.extend(untold_metrics(&sources));
     conclude("tidy", findings)?;
-    println!("  {} files: sizes, leftovers, links, crate map, vectors", sources.len());
+    println!("  {} files: sizes, leftovers, links, crate map, vectors, metrics", sources.len());
     Ok(())
 }
 
@@ -269,6 +270,54 @@ fn untested_vectors(sources: &[Source]) -> Vec<String> {
         .filter(|name| !sources.iter().any(|source| source.is_code() && source.text.contains(name)))
         .map(|name| format!("spec/vectors/{name}: no test names it"))
         .collect()
+}
+
+/// Where metrics are explained, and where they are drawn.
+const METRICS_PAGE: &str = "docs/operators.md";
+const DASHBOARD: &str = "docs/grafana.json";
+
+/// What a node counts is explained to operators, and what is explained or drawn is counted.
+fn untold_metrics(sources: &[Source]) -> Vec<String> {
+    let code = sources.iter().filter(|source| source.extension() == "rs" && !source.is_test());
+    let counted: BTreeSet<_> = code.flat_map(|source| metrics(&source.text)).collect();
+    let page = |path: &str| sources.iter().find(|source| source.path == path);
+    let told: BTreeSet<_> =
+        page(METRICS_PAGE).into_iter().flat_map(|page| table_names(&page.text)).collect();
+    let drawn = page(DASHBOARD).into_iter().flat_map(|page| drawn_metrics(&page.text));
+    let untold = counted.difference(&told);
+    let mut findings: Vec<_> =
+        untold.map(|name| format!("{METRICS_PAGE}: no line explains `{name}`")).collect();
+    let gone = told.iter().copied().chain(drawn).filter(|name| !counted.contains(name));
+    findings.extend(gone.map(|name| format!("`{name}` is told of in docs, and nothing counts it")));
+    findings
+}
+
+/// Names in `counter!("…"`, `gauge!("…"` and `histogram!("…"`, and in what is called like these.
+fn metrics(text: &str) -> impl Iterator<Item = &str> {
+    ["counter", "gauge", "histogram"].into_iter().flat_map(move |call| {
+        text.split(call).skip(1).filter_map(|rest| {
+            let name = rest.trim_start_matches(['!', '(']).trim_start().strip_prefix('"')?;
+            name.split('"').next().filter(|name| is_metric(name))
+        })
+    })
+}
+
+/// Metrics in first columns: "| `annex_x` …".
+fn table_names(text: &str) -> impl Iterator<Item = &str> {
+    text.lines()
+        .filter_map(|line| line.strip_prefix("| `")?.split(['`', '{']).next())
+        .filter(|name| is_metric(name))
+}
+
+/// Metrics that a dashboard asks for.
+fn drawn_metrics(text: &str) -> impl Iterator<Item = &str> {
+    text.split(|c: char| !c.is_ascii_lowercase() && !c.is_ascii_digit() && c != '_')
+        .filter(|word| is_metric(word))
+}
+
+fn is_metric(word: &str) -> bool {
+    word.starts_with("annex_")
+        && word.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'_')
 }
 
 #[cfg(test)]

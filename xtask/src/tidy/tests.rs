@@ -66,3 +66,13 @@ fn vectors_need_a_test() {
     ];
     assert_eq!(untested_vectors(&sources), ["spec/vectors/b.json: no test names it"]);
 }
+
+#[test]
+fn metrics_are_told_of() {
+    let code = "metrics::counter!(\"annex_a_total\").increment(1); gauge!(\n  \"annex_b\", 1)";
+    let told = "| `annex_a_total` | how many |\n| `annex_gone{role}` | nothing |\n";
+    let sources = [source("host/x/src/lib.rs", code), source(METRICS_PAGE, told)];
+    let findings = untold_metrics(&sources);
+    assert_eq!(findings.len(), 2, "{findings:?}");
+    assert!(findings[0].contains("annex_b") && findings[1].contains("annex_gone"));
+}
