@@ -10,8 +10,6 @@ use std::time::{Duration, Instant};
 
 /// Between two looks at L1 and the nodes.
 const LOOK: Duration = Duration::from_millis(40);
-/// Who computes, sends, or does not answer has L1's blocks at the pace of the wall's clock.
-const PATIENCE: Duration = Duration::from_secs(1);
 /// Whoever owns less, wei, does not play.
 const POOR: U256 = U256::from_limbs([10_000_000_000_000_000, 0, 0, 0]);
 
@@ -21,17 +19,20 @@ pub struct Pace {
     pub step: u64,
     /// At most, while nobody has anything to do. It grows up to there.
     pub leap: u64,
+    /// Between two blocks for who computes, sends, or does not answer: longer than a node takes to look at L1.
+    pub patience: Duration,
 }
 
 impl Pace {
     /// For a development chain, whose `moveGrace` is ten seconds.
-    pub const DEVELOPMENT: Self = Self { step: 1, leap: 5 };
+    pub const DEVELOPMENT: Self = Self { step: 1, leap: 5, patience: Duration::from_secs(1) };
     /// For one of production, whose clocks are of seven days.
-    pub const PRODUCTION: Self = Self { step: 12, leap: 14_400 };
+    pub const PRODUCTION: Self = Self { step: 12, leap: 14_400, patience: Duration::from_secs(6) };
 }
 
 /// Mines on an L1 until it is dropped: a block for each transaction at once, and empty ones when all nodes that it follows have seen
-/// the last, none of their parties of settlement has anything to do, and nothing is computed; otherwise one a second.
+/// the last, none of their parties of settlement has anything to do, and nothing is computed; otherwise at the pace of
+/// the wall's clock.
 #[derive(Debug)]
 pub struct Clock {
     shared: Arc<Shared>,
@@ -119,7 +120,7 @@ impl Shared {
             }
             let calm = !nodes.is_empty() && nodes.iter().all(|node| is_calm(node, height));
             let limit = self.limit.load(Ordering::Acquire);
-            if now >= limit || !(calm || since.elapsed() >= PATIENCE) {
+            if now >= limit || !(calm || since.elapsed() >= self.pace.patience) {
                 continue;
             }
             self.drop_pending(l1);
