@@ -1,11 +1,10 @@
 //! Annex and Anvil in turns, in one run on one machine, so that the ratio means something even
 //! where the absolute figures do not.
 
-use std::fs::File;
-use std::io::{Read, Write};
-use std::net::{Ipv4Addr, TcpListener, TcpStream};
+mod nodes;
+
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Stdio};
+use std::process::Command;
 use std::time::{Duration, Instant};
 
 use serde_json::Value;
@@ -13,9 +12,7 @@ use serde_json::Value;
 use crate::metadata::Metadata;
 use crate::process::{self, capture, cargo, read, root, version};
 use crate::{Error, Result};
-
-const START_SECONDS: u64 = 60;
-const ANVIL_PLACES: &[&str] = &["contracts", "tests/clients"];
+use nodes::{Chain, L1_BLOCK_SECONDS, Node};
 
 #[derive(clap::Subcommand)]
 enum What {
@@ -36,44 +33,58 @@ enum What {
 pub struct Options {
     #[command(subcommand)]
     what: Option<What>,
-    /// How often each node is measured.
-    #[arg(long, default_value_t = 3)]
+    /// Only these parts
+    #[arg(long, value_enum, value_delimiter = ',')]
+    parts: Vec<Part>,
+    /// How often each node is measured in turn.
+    #[arg(long, default_value_t = 1)]
     rounds: u32,
     /// Transactions of one latency measurement.
-    #[arg(long, default_value_t = 1000)]
+    #[arg(long, default_value_t = 2000)]
     count: u32,
-    /// Seconds of one throughput measurement.
-    #[arg(long, default_value_t = 10)]
+    /// Seconds of one throughput measurement of transfers; of other loads a third of them.
+    #[arg(long, default_value_t = 60)]
     seconds: u32,
-    /// Leave out `cargo bench`.
+    /// With `cargo bench`.
     #[arg(long)]
-    no_criterion: bool,
+    criterion: bool,
 }
 
-/// Gas of a second, in Anvil's blocks of a second as in Annex's 32 blocks of 30M.
-const GAS_PER_SECOND: &str = "960000000";
-
-/// A node we started. It ends with us, also when a measurement fails.
-struct Node {
-    name: &'static str,
-    url: String,
-    child: Child,
+#[derive(Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
+enum Part {
+    /// Synchronous sends on idle nodes
+    Latency,
+    /// Transfers among 100 accounts, and synchronous sends at half of that load
+    Transfers,
+    /// Token transfers, swaps and a mix
+    Contracts,
+    /// Transfers to somebody new each time: data on L1, disk, and a start on as many accounts
+    Random,
+    /// A new node that derives from L1 what was measured
+    Derive,
 }
 
-impl Drop for Node {
-    fn drop(&mut self) {
-        // It may have ended by itself, which the measurement reported.
-        let _ = self.child.kill();
-        let _ = self.child.wait();
-    }
-}
+const PARTS: [Part; 5] =
+    [Part::Latency, Part::Transfers, Part::Contracts, Part::Random, Part::Derive];
+/// What a batch of six blobs holds (spec/batch.md).
+const BATCH_CAPACITY: f64 = 6.0 * 4096.0 * 31.0;
+/// L1's interval while what waits is posted for [`Part::Derive`].
+const HASTE_SECONDS: u64 = 1;
+/// Transactions on L1 that are enough to measure derivation.
+const DERIVED: u64 = 150_000;
+/// How long that many may take.
+const POSTING: Duration = Duration::from_secs(240);
+/// Gwei that pay the price of nearly the last unposted byte (spec/fees.md, "The leader's price").
+const TIP: &str = "150";
+/// Transfers a second whose data a leader bears for a minute whatever the machine.
+const BORNE: &str = "16500";
 
-/// Medians are taken over the rounds.
-#[derive(Default)]
-struct Figures {
-    p50_us: Vec<f64>,
-    p99_us: Vec<f64>,
-    tps: Vec<f64>,
+/// Where programs and folders are.
+struct Bench<'a> {
+    annex: PathBuf,
+    data: PathBuf,
+    artifacts: PathBuf,
+    options: &'a Options,
 }
 
 pub fn run(options: &Options) -> Result {
@@ -91,38 +102,208 @@ pub fn run(options: &Options) -> Result {
     }
     let metadata = Metadata::load()?;
     process::run(&mut cargo(&["build", "--release", "--locked", "--bin", "annex"]))?;
-    let annex = metadata.target_directory.join("release/annex");
-    let data = metadata.target_directory.join(format!("bench-{}", std::process::id()));
-    std::fs::create_dir_all(&data).map_err(|source| Error::File { path: data.clone(), source })?;
+    let bench = Bench {
+        annex: metadata.target_directory.join("release/annex"),
+        data: metadata.target_directory.join(format!("bench-{}", std::process::id())),
+        artifacts: root().join("tests/clients/node_modules"),
+        options,
+    };
     println!("machine: {}", machine());
-
-    // Anvil answers soonest when it mines each transaction at once, and takes most when it mines at an interval.
-    let interval = ["--block-time", "1", "--gas-limit", GAS_PER_SECOND];
-    let chain = start_annex(&annex, &data)?;
-    let (automine, mining) =
-        (start_anvil("anvil", &[], &data)?, start_anvil("anvil-interval", &interval, &data)?);
-    let mut figures = [Figures::default(), Figures::default()];
-    for round in 1..=options.rounds {
-        for ((node, loaded), figures) in
-            [(&chain, &chain), (&automine, &mining)].into_iter().zip(&mut figures)
-        {
-            measure(&annex, node, loaded, options, figures)?;
-            println!(
-                "round {round} {:<6} p50 {:>8.0} us, p99 {:>8.0} us, {:>8.0} tx/s",
-                node.name,
-                last(&figures.p50_us),
-                last(&figures.p99_us),
-                last(&figures.tps)
-            );
+    let load = read(Path::new("/proc/loadavg"))?;
+    println!("load before: {} (a quiet machine: below 0.2)", load.trim());
+    let parts = if options.parts.is_empty() { &PARTS[..] } else { &options.parts };
+    for part in parts {
+        match part {
+            Part::Latency => bench.latency()?,
+            Part::Transfers => bench.transfers()?,
+            Part::Contracts => bench.contracts()?,
+            Part::Random => bench.random()?,
+            Part::Derive => bench.derive()?,
         }
+        bench.clean()?;
     }
-    drop((chain, automine, mining));
-    std::fs::remove_dir_all(&data).map_err(|source| Error::File { path: data.clone(), source })?;
-    compare(&figures);
-    if options.no_criterion {
-        return Ok(());
+    if options.criterion {
+        process::run(&mut cargo(&["bench", "--workspace", "--locked"]))?;
     }
-    process::run(&mut cargo(&["bench", "--workspace", "--locked"]))
+    Ok(())
+}
+
+impl Bench<'_> {
+    fn chain(&self, name: &str) -> Result<Chain> {
+        Chain::start(&self.annex, &self.data.join(name))
+    }
+
+    fn anvil(&self) -> Result<Node> {
+        Node::mining_anvil(&self.data)
+    }
+
+    fn clean(&self) -> Result {
+        std::fs::remove_dir_all(&self.data)
+            .map_err(|source| Error::File { path: self.data.clone(), source })
+    }
+
+    /// Runs `annex bench` and returns what it prints.
+    fn measure(&self, node: &Node, what: &[&str]) -> Result<Value> {
+        let (pid, artifacts) = (node.pid().to_string(), self.artifacts.display().to_string());
+        let mut args = vec!["bench", what[0], "--rpc", &node.url, "--json", "--tip", TIP];
+        args.extend(["--artifacts", &artifacts]);
+        args.extend(&what[1..]);
+        if what[0] == "throughput" {
+            args.extend(["--pid", &pid]);
+        }
+        let output = capture(Command::new(&self.annex).args(&args))?;
+        let line = output.lines().rev().find(|line| line.starts_with('{')).unwrap_or_default();
+        serde_json::from_str(line).map_err(|source| Error::Output {
+            command: format!("annex {}", args.join(" ")),
+            source,
+        })
+    }
+
+    /// Anvil answers soonest when it mines each transaction at once.
+    fn latency(&self) -> Result {
+        println!("\neth_sendRawTransactionSync, one client, idle nodes");
+        let chain = self.chain("latency")?;
+        let anvil = Node::anvil("anvil", &[], &self.data)?;
+        let count = self.options.count.to_string();
+        for _ in 0..self.options.rounds {
+            for node in [&chain.leader, &anvil] {
+                let line = self.measure(node, &["latency", "--count", &count])?;
+                println!("  {:<15} {}", node.name, times(&line)?);
+            }
+        }
+        Ok(())
+    }
+
+    fn transfers(&self) -> Result {
+        let seconds = self.options.seconds.to_string();
+        println!(
+            "\nsigned transfers, 100 accounts, 8 connections, batches of 50, {seconds} s, L1 blocks of {L1_BLOCK_SECONDS} s"
+        );
+        let what = ["throughput", "--stop-when-refused", "--seconds", &seconds];
+        let (mut rate, mut refused) = (0.0, false);
+        for round in 0..self.options.rounds {
+            let chain = self.chain(&format!("transfers-{round}"))?;
+            let line = self.measure(&chain.leader, &what)?;
+            (rate, refused) = (figure(&line, "tps")?, figure(&line, "refused")? > 0.0);
+            println!("  {:<15} {}", chain.leader.name, throughput(&line)?);
+            self.backlog(&chain, &line)?;
+            drop(chain);
+            let anvil = self.anvil()?;
+            println!("  {:<15} {}", anvil.name, throughput(&self.measure(&anvil, &what)?)?);
+        }
+        if refused {
+            let chain = self.chain("borne")?;
+            let what = [&what[..], &["--rate", BORNE]].concat();
+            let line = self.measure(&chain.leader, &what)?;
+            println!("  {:<15} {}; no more were sent", "annex", throughput(&line)?);
+            self.backlog(&chain, &line)?;
+        }
+        let half = ((rate / 2.0) as u64).to_string();
+        println!(
+            "\neth_sendRawTransactionSync, one client, while others send {half} transfers a second"
+        );
+        let chain = self.chain("half-load")?;
+        let line =
+            self.measure(&chain.leader, &["latency", "--load", &half, "--count", "100000"])?;
+        println!("  {:<15} {}, {} samples", chain.leader.name, times(&line)?, line["samples"]);
+        Ok(())
+    }
+
+    /// What waits for L1, and what L1 takes.
+    fn backlog(&self, chain: &Chain, line: &Value) -> Result {
+        let (bytes, transactions) = chain.posted()?;
+        if transactions == 0 {
+            println!("    no batch is on L1 yet");
+            return Ok(());
+        }
+        let each = bytes as f64 / transactions as f64;
+        let rate = BATCH_CAPACITY / each / L1_BLOCK_SECONDS as f64;
+        let waits = line["unsafe"].as_f64().unwrap_or_default();
+        println!(
+            "    {each:.1} bytes each on L1, whose blobs alone allow {rate:.0} a second; {waits:.0} wait, {:.0} s to drain",
+            waits / rate
+        );
+        Ok(())
+    }
+
+    fn contracts(&self) -> Result {
+        let seconds = (self.options.seconds / 3).max(1).to_string();
+        for kind in ["erc20", "swaps", "mix"] {
+            println!("\n{kind}, 100 accounts, 8 connections, batches of 50, {seconds} s");
+            let what = ["throughput", "--stop-when-refused", "--seconds", &seconds, "--kind", kind];
+            let chain = self.chain(kind)?;
+            println!("  {:<15} {}", "annex", throughput(&self.measure(&chain.leader, &what)?)?);
+            drop(chain);
+            let anvil = self.anvil()?;
+            println!("  {:<15} {}", anvil.name, throughput(&self.measure(&anvil, &what)?)?);
+        }
+        Ok(())
+    }
+
+    fn random(&self) -> Result {
+        let seconds = self.options.seconds.to_string();
+        println!("\ntransfers to somebody new each time, {seconds} s");
+        let chain = self.chain("random")?;
+        let before = chain.disk()?;
+        let what = ["throughput", "--stop-when-refused", "--seconds", &seconds];
+        let line =
+            self.measure(&chain.leader, &[&what[..], &["--recipients", "random"]].concat())?;
+        println!("  {:<15} {}", "annex", throughput(&line)?);
+        self.backlog(&chain, &line)?;
+        let count = chain.leader.transactions(0, chain.leader.block("latest"));
+        let grown = (chain.disk()? - before) as f64 / count.max(1) as f64;
+        println!("    {grown:.0} MB of disk for a million");
+        let (_chain, took) = chain.restart()?;
+        println!("    a start on {count} accounts takes {:.2} s", took.as_secs_f64());
+        Ok(())
+    }
+
+    fn derive(&self) -> Result {
+        println!("\na new node that derives from L1");
+        let chain = self.chain("derive")?;
+        self.measure(&chain.leader, &["throughput", "--seconds", "10", "--rate", "15000"])?;
+        chain.set_l1_interval(HASTE_SECONDS);
+        let begin = Instant::now();
+        let (mut safe, mut count) = (0, 0);
+        while count < DERIVED && begin.elapsed() < POSTING {
+            std::thread::sleep(Duration::from_secs(1));
+            let before = std::mem::replace(&mut safe, chain.leader.block("safe"));
+            count += chain.leader.transactions(before + 1, safe);
+        }
+        chain.set_l1_interval(L1_BLOCK_SECONDS);
+        let (follower, took) = chain.follow(safe)?;
+        let same = chain.leader.hash(safe) == follower.hash(safe);
+        println!(
+            "  {count} transfers in {:.1} s: {:.0} a second, {}",
+            took.as_secs_f64(),
+            count as f64 / took.as_secs_f64(),
+            if same { "the same hashes" } else { "OTHER HASHES" }
+        );
+        Ok(())
+    }
+}
+
+fn times(line: &Value) -> Result<String> {
+    let ms = |field| figure(line, field).map(|micros| micros / 1000.0);
+    Ok(format!("p50 {:.2} ms, p99 {:.2} ms", ms("p50_us")?, ms("p99_us")?))
+}
+
+fn throughput(line: &Value) -> Result<String> {
+    let mut text = format!(
+        "{:>6.0} a second in sealed blocks, for {:.0} s; processor of each {:.1} us node, {:.1} us client; {:.0} MB of memory",
+        figure(line, "tps")?,
+        figure(line, "seconds")?,
+        figure(line, "node_us")?,
+        figure(line, "client_us")?,
+        figure(line, "node_rss")? / f64::from(1 << 20)
+    );
+    if figure(line, "refused")? > 0.0 {
+        text.push_str("; then refused");
+    }
+    if figure(line, "failed")? > 0.0 {
+        text.push_str(&format!("; {} of {} receipts say FAILED", line["failed"], line["receipts"]));
+    }
+    Ok(text)
 }
 
 fn machine() -> String {
@@ -140,123 +321,8 @@ fn machine() -> String {
     )
 }
 
-fn free_port() -> Result<u16> {
-    let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0));
-    let address = listener.and_then(|listener| listener.local_addr());
-    let failed = |source| Error::Spawn { command: "listen on a free port".into(), source };
-    Ok(address.map_err(failed)?.port())
-}
-
-fn start_annex(annex: &Path, data: &Path) -> Result<Node> {
-    let (port, l1_port) = (free_port()?, free_port()?);
-    let mut command = Command::new(annex);
-    command
-        .args(["dev", "--port", &port.to_string(), "--l1-port", &l1_port.to_string(), "--data-dir"])
-        .arg(data.join("annex"));
-    start("annex", command, port, data)
-}
-
-fn start_anvil(name: &'static str, options: &[&str], data: &Path) -> Result<Node> {
-    let port = free_port()?;
-    let mut installed = ANVIL_PLACES
-        .iter()
-        .map(|folder| root().join(folder).join("node_modules/.bin/anvil"))
-        .filter(|path| path.exists());
-    let mut command = Command::new(installed.next().unwrap_or_else(|| PathBuf::from("anvil")));
-    command.args(["--port", &port.to_string(), "--hardfork", "osaka", "--enable-tx-gas-limit"]);
-    command.args(options);
-    start(name, command, port, data)
-}
-
-fn start(name: &'static str, mut command: Command, port: u16, data: &Path) -> Result<Node> {
-    let path = data.join(format!("{name}.log"));
-    let log = File::create(&path).map_err(|source| Error::File { path, source })?;
-    let spawn_error = |source| Error::Spawn { command: name.into(), source };
-    let errors = log.try_clone().map_err(spawn_error)?;
-    let child = command.stdin(Stdio::null()).stdout(log).stderr(errors).spawn();
-    let url = format!("http://127.0.0.1:{port}");
-    let node = Node { name, url, child: child.map_err(spawn_error)? };
-    let begin = Instant::now();
-    while !answers(port) {
-        if begin.elapsed() > Duration::from_secs(START_SECONDS) {
-            return Err(Error::NoAnswer {
-                what: name,
-                url: node.url.clone(),
-                seconds: START_SECONDS,
-            });
-        }
-        std::thread::sleep(Duration::from_millis(50));
-    }
-    Ok(node)
-}
-
-/// Whether a node answers `eth_chainId` there.
-fn answers(port: u16) -> bool {
-    let body = r#"{"jsonrpc":"2.0","id":1,"method":"eth_chainId","params":[]}"#;
-    let request = format!(
-        "POST / HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Type: application/json\r\nConnection: close\r\nContent-Length: {}\r\n\r\n{body}",
-        body.len()
-    );
-    let ask = || -> std::io::Result<String> {
-        let mut stream = TcpStream::connect((Ipv4Addr::LOCALHOST, port))?;
-        stream.set_read_timeout(Some(Duration::from_secs(2)))?;
-        stream.write_all(request.as_bytes())?;
-        let mut answer = String::new();
-        stream.read_to_string(&mut answer)?;
-        Ok(answer)
-    };
-    ask().is_ok_and(|answer| answer.contains("\"result\""))
-}
-
-fn measure(
-    annex: &Path,
-    node: &Node,
-    loaded: &Node,
-    options: &Options,
-    figures: &mut Figures,
-) -> Result {
-    let (count, seconds) = (options.count.to_string(), options.seconds.to_string());
-    let latency = ["bench", "latency", "--rpc", &node.url, "--count", &count, "--json"];
-    let line = json_line(annex, &latency)?;
-    figures.p50_us.push(figure(&line, "p50_us")?);
-    figures.p99_us.push(figure(&line, "p99_us")?);
-    let throughput = ["bench", "throughput", "--rpc", &loaded.url, "--seconds", &seconds, "--json"];
-    figures.tps.push(figure(&json_line(annex, &throughput)?, "tps")?);
-    Ok(())
-}
-
-fn json_line(annex: &Path, args: &[&str]) -> Result<Value> {
-    let output = capture(Command::new(annex).args(args))?;
-    let line = output.lines().rev().find(|line| line.starts_with('{')).unwrap_or_default();
-    serde_json::from_str(line)
-        .map_err(|source| Error::Output { command: format!("annex {}", args.join(" ")), source })
-}
-
 fn figure(line: &Value, field: &'static str) -> Result<f64> {
     line[field]
         .as_f64()
         .ok_or_else(|| Error::NoFigure { command: "annex bench --json".into(), field })
-}
-
-fn compare([annex, anvil]: &[Figures; 2]) {
-    println!("\nmedian        annex      anvil   annex / anvil");
-    let rows = [
-        ("p50 us", &annex.p50_us, &anvil.p50_us),
-        ("p99 us", &annex.p99_us, &anvil.p99_us),
-        ("tx/s", &annex.tps, &anvil.tps),
-    ];
-    for (name, annex, anvil) in rows {
-        let (annex, anvil) = (median(annex), median(anvil));
-        println!("{name:<8} {annex:>10.0} {anvil:>10.0} {:>15.3}", annex / anvil);
-    }
-}
-
-fn last(figures: &[f64]) -> f64 {
-    figures.last().copied().unwrap_or(f64::NAN)
-}
-
-fn median(figures: &[f64]) -> f64 {
-    let mut sorted = figures.to_vec();
-    sorted.sort_by(f64::total_cmp);
-    sorted.get(sorted.len() / 2).copied().unwrap_or(f64::NAN)
 }

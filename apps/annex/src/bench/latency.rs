@@ -75,7 +75,7 @@ pub async fn run(options: Latency) -> Result<(), BenchError> {
         })
     });
     let tally = load.tally.clone();
-    let (sent, probed) = tokio::join!(load.run(until.into(), Some(rate.into())), probing);
+    let (sent, probed) = tokio::join!(load.run(until.into(), Some(rate.into()), false), probing);
     sent?;
     let (samples, promised) = probed.map_err(|_| BenchError::Stopped)??;
     let reached = tally.accepted.load(Relaxed) as f64 / start.elapsed().as_secs_f64();

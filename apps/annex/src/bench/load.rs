@@ -82,6 +82,20 @@ pub(super) struct Tally {
     pub signed_late: AtomicU64,
 }
 
+/// When a lane stops.
+#[derive(Clone, Copy)]
+struct End {
+    until: Instant,
+    /// Whether a refusal ends it.
+    stop: bool,
+}
+
+impl End {
+    fn is_reached(&self, tally: &Tally) -> bool {
+        Instant::now() >= self.until || self.stop && tally.refused.load(Relaxed) > 0
+    }
+}
+
 /// One connection with its accounts.
 struct Lane {
     client: RpcClient,
@@ -150,8 +164,13 @@ impl Load {
         });
     }
 
-    /// Sends until the deadline, as fast as the node answers or at `rate` transactions a second.
-    pub async fn run(&mut self, until: Instant, rate: Option<f64>) -> Result<(), BenchError> {
+    /// Sends until the deadline or the first refusal, if that is to `stop` it.
+    pub async fn run(
+        &mut self,
+        until: Instant,
+        rate: Option<f64>,
+        stop: bool,
+    ) -> Result<(), BenchError> {
         let batches = self.lanes.len() * self.batch;
         let pace = rate.map(|rate| Duration::from_secs_f64(batches as f64 / rate));
         let lanes = std::mem::take(&mut self.lanes);
@@ -162,7 +181,8 @@ impl Load {
             let start = Instant::now() + pace.unwrap_or_default() * index / count;
             let pace = pace.map(|pace| (start, pace));
             tokio::spawn(async move {
-                let result = lane.drive(&workload, batch, until, pace, &tally).await;
+                let end = End { until, stop };
+                let result = lane.drive(&workload, batch, end, pace, &tally).await;
                 (lane, result)
             })
         });
@@ -192,12 +212,12 @@ impl Lane {
         &mut self,
         workload: &Workload,
         batch: usize,
-        until: Instant,
+        end: End,
         pace: Option<(Instant, Duration)>,
         tally: &Tally,
     ) -> Result<(), BenchError> {
         let mut next = pace.map(|(start, _)| start);
-        while Instant::now() < until {
+        while !end.is_reached(tally) {
             let signed = match self.ready.pop_front() {
                 Some(signed) => signed,
                 None => {
@@ -213,6 +233,9 @@ impl Lane {
             tally.accepted.fetch_add(taken, Relaxed);
             if taken < signed.len() as u64 {
                 tally.refused.fetch_add(signed.len() as u64 - taken, Relaxed);
+                if end.stop {
+                    break;
+                }
                 sleep(PAUSE).await;
                 let asked = self.terms.with_tip_of(&self.client).await?;
                 if asked.tip > self.terms.tip {
@@ -234,7 +257,7 @@ impl Lane {
     }
 }
 
-/// Sends transactions as one JSON-RPC batch; returns how many were taken.
+/// Sends transactions as one JSON-RPC batch; returns how many were taken before the first refusal.
 async fn send_batch(client: &RpcClient, transactions: &[Vec<u8>]) -> Result<u64, BenchError> {
     const CALL: &str = r#"{"jsonrpc":"2.0","method":"eth_sendRawTransaction","id":"#;
     let size: usize = transactions.iter().map(|raw| 2 * raw.len() + CALL.len() + 32).sum();
@@ -254,9 +277,11 @@ async fn send_batch(client: &RpcClient, transactions: &[Vec<u8>]) -> Result<u64,
     if errors == 0 {
         return Ok(transactions.len() as u64);
     }
-    let answers: Vec<Value> = serde_json::from_slice(&answer)
+    let mut answers: Vec<Value> = serde_json::from_slice(&answer)
         .map_err(|source| RpcError::Json { url: client.url().to_owned(), source })?;
-    Ok(answers.iter().filter(|answer| answer["result"].is_string()).count() as u64)
+    answers.sort_by_key(|answer| answer["id"].as_u64());
+    // What follows a refused one waits for its nonce.
+    Ok(answers.iter().take_while(|answer| answer["result"].is_string()).count() as u64)
 }
 
 fn occurrences(text: &[u8], word: &[u8]) -> usize {
@@ -272,8 +297,8 @@ async fn fund(
 ) -> Result<(), BenchError> {
     let mut nonce = nonce_of(client, bank.address).await?;
     let balance = client.quantity("eth_getBalance", json!([bank.address, "latest"])).await?;
-    // Half stays for contracts and for other measurements.
-    let value = U256::from(balance / 2 / accounts.len() as u128);
+    // A third stays for contracts and for other measurements.
+    let value = U256::from(balance / 3 * 2 / accounts.len() as u128);
     let mut raws = Vec::new();
     for account in accounts {
         let to = TxKind::Call(account.address);

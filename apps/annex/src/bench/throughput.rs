@@ -21,6 +21,8 @@ const FASTER: f64 = 2.2;
 const CHUNK: usize = 500;
 /// Blocks whose receipts are looked at.
 const SAMPLED_BLOCKS: usize = 12;
+/// How often it is asked whether the node has refused.
+const TICK: Duration = Duration::from_millis(20);
 /// For everything that was accepted to be sealed.
 const PATIENCE: Duration = Duration::from_secs(120);
 
@@ -36,6 +38,12 @@ pub struct Throughput {
     /// Seconds of load before the measurement begins
     #[arg(long, default_value_t = 5)]
     warm_up: u64,
+    /// Transactions a second, instead of as many as the node takes
+    #[arg(long)]
+    rate: Option<u32>,
+    /// End the measurement when the node refuses; else go on at its pace and price
+    #[arg(long)]
+    stop_when_refused: bool,
     /// The node's process, to say what processor time and memory it takes
     #[arg(long)]
     pid: Option<u32>,
@@ -72,14 +80,17 @@ struct Figures {
 }
 
 pub async fn run(options: Throughput) -> Result<(), BenchError> {
-    let Throughput { target, load: args, seconds, warm_up, pid } = options;
+    let Throughput { target, load: args, seconds, warm_up, rate, stop_when_refused, pid } = options;
     let client = RpcClient::new(&target.rpc);
     let mut load = Load::prepare(&target, &args).await?;
     let bar = progress(target.json);
     bar.set_message("trial run");
-    let rate = trial(&mut load).await?;
+    let most = match rate {
+        Some(rate) => f64::from(rate) * 1.1,
+        None => trial(&mut load).await? * FASTER,
+    };
     bar.set_message("signing");
-    load.sign((rate * FASTER * (seconds + warm_up) as f64) as usize);
+    load.sign((most * (seconds + warm_up) as f64) as usize);
     bar.set_message("measuring");
     load.tally = Default::default();
     let start = Instant::now() + Duration::from_secs(warm_up);
@@ -88,10 +99,12 @@ pub async fn run(options: Throughput) -> Result<(), BenchError> {
     let marks = async {
         sleep_until(start).await;
         let first = mark(&client, &tally, pid).await?;
-        sleep_until(end).await;
+        while Instant::now() < end && !(stop_when_refused && tally.refused.load(Relaxed) > 0) {
+            sleep(TICK.min(end - Instant::now())).await;
+        }
         Ok::<_, BenchError>((first, mark(&client, &tally, pid).await?))
     };
-    let (sent, marks) = tokio::join!(load.run(end, None), marks);
+    let (sent, marks) = tokio::join!(load.run(end, rate.map(f64::from), stop_when_refused), marks);
     sent?;
     let (first, last) = marks?;
     bar.set_message("counting");
@@ -114,7 +127,7 @@ fn progress(hidden: bool) -> ProgressBar {
 /// Transactions a second while they are signed as they are sent.
 async fn trial(load: &mut Load) -> Result<f64, BenchError> {
     let start = Instant::now();
-    load.run(start + Duration::from_secs(TRIAL), None).await?;
+    load.run(start + Duration::from_secs(TRIAL), None, false).await?;
     Ok(load.tally.accepted.load(Relaxed) as f64 / start.elapsed().as_secs_f64())
 }
 
