@@ -182,8 +182,10 @@ impl PostTask {
         let wait = self.setbacks.add(paid);
         tracing::debug!(why, paid, ?wait, "no batch for a while");
         self.progress.trouble(Trouble::Posting, why);
-        let kind = if paid { "annex_batches_wasted_total" } else { "annex_batches_refused_total" };
-        metrics::counter!(kind).increment(1);
+        match paid {
+            true => metrics::counter!("annex_batches_wasted_total").increment(1),
+            false => metrics::counter!("annex_batches_refused_total").increment(1),
+        }
     }
 
     /// Lets go of batches that derivation has worked off.
