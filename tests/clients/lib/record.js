@@ -46,7 +46,7 @@ export class Recorder {
     await eventually('the next second', async () => {
       const { timestamp } = await this.chain.request('eth_getBlockByNumber', 'pending', false);
       return BigInt(timestamp) > this.last;
-    });
+    }, 60_000);
   }
 
   note(step) {
