@@ -3,10 +3,13 @@
 mod bench;
 mod claims;
 mod dev;
+mod limits;
 mod machine;
 mod node;
+mod ordering;
 mod riscv;
 mod rpc_client;
+mod snapshot;
 mod tx;
 mod ui;
 mod verify;
@@ -45,7 +48,7 @@ const EXAMPLES: &str = "Examples:
 #[derive(Debug, Subcommand)]
 enum Command {
     /// Run a whole L1 and L2 for development: contracts deployed, accounts funded
-    Dev(dev::DevArgs),
+    Dev(Box<dev::DevArgs>),
     /// Run a node of an existing chain
     Node(Box<node::NodeArgs>),
     /// Deploy a chain's contracts to an L1
@@ -62,6 +65,9 @@ enum Command {
     /// Move ether and tokens between L1 and L2
     #[command(subcommand)]
     Wallet(wallet::Wallet),
+    /// A node's state in a file, and a node from it
+    #[command(subcommand)]
+    Snapshot(snapshot::SnapshotCommand),
     /// The machine that proofs are made with
     #[command(subcommand)]
     Riscv(riscv::Riscv),
@@ -83,6 +89,8 @@ enum CliError {
     #[error(transparent)]
     Bench(#[from] bench::BenchError),
     #[error(transparent)]
+    Snapshot(#[from] snapshot::SnapshotCliError),
+    #[error(transparent)]
     Wallet(#[from] wallet::WalletError),
     #[error("the runtime cannot start: {0}")]
     Runtime(#[from] std::io::Error),
@@ -99,6 +107,7 @@ fn main() -> ExitCode {
         .with_writer(std::io::stderr)
         .with_ansi(std::io::stderr().is_terminal())
         .init();
+    raise_file_limit();
     match run(cli.command) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
@@ -108,11 +117,20 @@ fn main() -> ExitCode {
     }
 }
 
+/// Connections and files: as many as the system lets this process have.
+fn raise_file_limit() {
+    use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+    let limit = getrlimit(Resource::Nofile);
+    if let Err(error) = setrlimit(Resource::Nofile, Rlimit { current: limit.maximum, ..limit }) {
+        tracing::warn!(%error, "the limit of open files stays as it is");
+    }
+}
+
 fn run(command: Command) -> Result<(), CliError> {
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
     runtime.block_on(async {
         match command {
-            Command::Dev(args) => Ok(dev::run(args).await?),
+            Command::Dev(args) => Ok(dev::run(*args).await?),
             Command::Node(args) => Ok(node::run(*args).await?),
             Command::Deploy(args) => Ok(node::deploy(args).await?),
             Command::Tx(args) => Ok(tx::run(args).await?),
@@ -120,6 +138,7 @@ fn run(command: Command) -> Result<(), CliError> {
             Command::Claims(args) => Ok(claims::run(args).await?),
             Command::Bench(bench) => Ok(bench::run(bench).await?),
             Command::Wallet(wallet) => Ok(wallet::run(wallet).await?),
+            Command::Snapshot(command) => Ok(snapshot::run(command).await?),
             Command::Riscv(_) => unreachable!("`main` has run it"),
         }
     })

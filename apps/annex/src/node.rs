@@ -1,3 +1,5 @@
+use crate::limits::LimitArgs;
+use crate::ordering::OrderingArgs;
 use alloy_primitives::{
     Address, B256, U256,
     utils::{UnitsError, parse_ether},
@@ -15,6 +17,7 @@ use std::{
     collections::BTreeSet,
     io,
     net::{IpAddr, SocketAddr},
+    num::ParseFloatError,
     path::PathBuf,
     str::FromStr,
     sync::Arc,
@@ -43,6 +46,13 @@ pub struct NodeArgs {
     /// L1 beacon endpoint, for blobs; may be repeated
     #[arg(long, required = true)]
     beacon: Vec<String>,
+    /// JSON-RPC of another node of the chain, asked for blobs that no beacon endpoint has any more; may be repeated. Needs
+    /// no trust: every blob is checked by its hash
+    #[arg(long, value_name = "URL")]
+    batch_source: Vec<String>,
+    /// Keep batches for other nodes until they have settled, and this many days beyond their L1 block
+    #[arg(long, value_name = "DAYS", default_value_t = 0)]
+    keep_batches: u32,
     /// deployment.json of the chain
     #[arg(long)]
     deployment: PathBuf,
@@ -57,6 +67,10 @@ pub struct NodeArgs {
     /// WebSocket endpoint of the leader: follow its promises and check each, and hand it transactions
     #[arg(long)]
     feed: Option<String>,
+    /// A follower with --feed that the leader asks, before it orders, for what it promised and no longer has: after a
+    /// restart on an old copy of its data. May be repeated; all must answer
+    #[arg(long, value_name = "URL", requires = "leader_key")]
+    catch_up_from: Vec<String>,
     /// Order, promise and post with this key, which must hold the lease
     #[arg(
         long,
@@ -87,6 +101,8 @@ pub struct NodeArgs {
     /// Most ether in withdrawals that are bought and not paid by L1 yet
     #[arg(long, value_name = "ETHER", default_value = "10", requires = "buy_exits", value_parser = ether)]
     exit_budget: U256,
+    #[command(flatten)]
+    ordering: OrderingArgs,
     /// What an acknowledged transaction survives
     #[arg(long, value_enum, default_value_t = Durability::Process)]
     durability: Durability,
@@ -96,9 +112,8 @@ pub struct NodeArgs {
     /// Seconds sealed blocks wait for others before they are posted
     #[arg(long)]
     batch_interval: Option<u64>,
-    /// Refuse eth_getProof of a block since which more accounts and slots have changed
-    #[arg(long, value_name = "N", default_value_t = annex_node::MAX_PROOF_CHANGES)]
-    max_proof_changes: usize,
+    #[command(flatten)]
+    limits: LimitArgs,
     /// Blocks before the head whose states can be read and of which witnesses can be built
     #[arg(long, value_name = "BLOCKS", default_value_t = annex_node::HISTORY)]
     history: u64,
@@ -108,12 +123,17 @@ pub struct NodeArgs {
     keep_witnesses: bool,
 }
 
-fn percent(text: &str) -> Result<f64, String> {
-    let value = f64::from_str(text).map_err(|error| error.to_string())?;
-    match (0.0..100.0).contains(&value) {
-        true => Ok(value),
-        false => Err("not between 0 and 100".to_owned()),
-    }
+#[derive(Debug, thiserror::Error)]
+enum PercentError {
+    #[error(transparent)]
+    Number(#[from] ParseFloatError),
+    #[error("not between 0 and 100")]
+    Range,
+}
+
+fn percent(text: &str) -> Result<f64, PercentError> {
+    let value = f64::from_str(text)?;
+    (0.0..100.0).contains(&value).then_some(value).ok_or(PercentError::Range)
 }
 
 fn ether(text: &str) -> Result<U256, UnitsError> {
@@ -224,16 +244,21 @@ pub async fn run(args: NodeArgs) -> Result<(), RunError> {
     let base = NodeConfig::new(args.l1, String::new(), deployment, args.data_dir);
     let config = NodeConfig {
         beacons: args.beacon,
+        batch_sources: args.batch_source,
+        keep_batches: Duration::from_secs(u64::from(args.keep_batches) * 86_400),
         addr: SocketAddr::from((args.host, args.port)),
         role,
         feed: args.feed,
+        catch_up_from: args.catch_up_from,
+        ordering: args.ordering.ordering(),
+        pool: args.ordering.pool(),
         durability: match args.durability {
             Durability::Process => annex_node::Durability::Process,
             Durability::Power => annex_node::Durability::Power,
         },
         block_interval: Duration::from_millis(args.block_interval),
         batch_interval: args.batch_interval.map_or(base.batch_interval, Duration::from_secs),
-        max_proof_changes: args.max_proof_changes,
+        limits: args.limits.limits(),
         history: args.history,
         exits,
         // A dispute may be about any of them.

@@ -1,7 +1,7 @@
 //! Blobs from beacon endpoints, or from whatever answers like one.
 
 use crate::error::L1Error;
-use crate::transport::{BodyError, read_body, retry};
+use crate::transport::{BodyError, RESPONSE_LIMIT, read_body, retry};
 use alloy_eips::eip4844::{Blob, kzg_to_versioned_hash};
 use alloy_primitives::B256;
 use reqwest::{Client, StatusCode};
@@ -167,7 +167,7 @@ impl Beacon {
         }
         let response =
             response.error_for_status().map_err(|error| L1Error::Beacon(error.without_url()))?;
-        let body = read_body(response).await.map_err(|error| match error {
+        let body = read_body(response, RESPONSE_LIMIT).await.map_err(|error| match error {
             BodyError::TooLarge(_) => L1Error::TooLarge,
             BodyError::Http(error) => L1Error::Beacon(error.without_url()),
         })?;
@@ -176,7 +176,7 @@ impl Beacon {
 }
 
 /// Puts each blob where its hash is asked for; a blob nobody asked for is dropped.
-async fn match_blobs(
+pub(crate) async fn match_blobs(
     blobs: Vec<Box<Blob>>,
     hashes: Vec<B256>,
     mut found: Vec<Option<Box<Blob>>>,

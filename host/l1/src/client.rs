@@ -399,6 +399,5 @@ fn request<C: alloy_sol_types::SolCall>(contract: Address, call: &C) -> Transact
 }
 
 fn decode<C: alloy_sol_types::SolCall>(output: &Bytes) -> Result<C::Return, L1Error> {
-    C::abi_decode_returns(output)
-        .map_err(|error| L1Error::Malformed(serde::de::Error::custom(error)))
+    C::abi_decode_returns(output).map_err(L1Error::Output)
 }

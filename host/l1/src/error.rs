@@ -23,6 +23,9 @@ pub enum L1Error {
     /// A beacon endpoint failed.
     #[error("the beacon endpoint is unavailable: {0}")]
     Beacon(#[source] reqwest::Error),
+    /// A node that was asked for blobs failed.
+    #[error("the batch source is unavailable: {0}")]
+    BatchSource(#[source] reqwest::Error),
     /// More than this node reads at once.
     #[error("the L1 endpoint's answer is too long")]
     TooLarge,
@@ -35,6 +38,9 @@ pub enum L1Error {
     /// An answer that is not what the method answers.
     #[error("the L1 endpoint's answer cannot be read: {0}")]
     Malformed(#[source] serde_json::Error),
+    /// What a contract answered is not what its function returns: there is no such function, or no contract (yet).
+    #[error("the contract's answer cannot be read: {0}")]
+    Output(#[source] alloy_sol_types::Error),
     /// The Inbox's log, as this endpoint tells it, does not chain.
     #[error("the L1 endpoint's log is wrong at record {index}: {fault}")]
     Log { index: u64, fault: LogFault },

@@ -9,6 +9,7 @@
 //!
 //! Calls have timeouts, bounded answers and bounded retries. [`L1Error::is_transient`] tells whether to try again later.
 
+mod batch_source;
 mod beacon;
 mod client;
 pub mod contracts;

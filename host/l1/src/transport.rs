@@ -42,10 +42,10 @@ where
     call().await
 }
 
-/// The answer is longer than [`RESPONSE_LIMIT`].
+/// The answer is longer than is read.
 #[derive(Clone, Copy, Debug, thiserror::Error)]
-#[error("the answer is longer than {RESPONSE_LIMIT} bytes")]
-pub(crate) struct TooLarge;
+#[error("the answer is longer than {0} bytes")]
+pub(crate) struct TooLarge(usize);
 
 /// Why a body could not be read.
 #[derive(Debug, thiserror::Error)]
@@ -76,12 +76,15 @@ pub fn http_client_with(
     })
 }
 
-/// The body, unless it is longer than [`RESPONSE_LIMIT`].
-pub(crate) async fn read_body(mut response: Response) -> Result<Vec<u8>, BodyError> {
+/// The body, unless it is longer than `limit`.
+pub(crate) async fn read_body(
+    mut response: Response,
+    limit: usize,
+) -> Result<Vec<u8>, BodyError> {
     let mut body = Vec::new();
     while let Some(chunk) = response.chunk().await? {
-        if body.len() + chunk.len() > RESPONSE_LIMIT {
-            return Err(TooLarge.into());
+        if body.len() + chunk.len() > limit {
+            return Err(TooLarge(limit).into());
         }
         body.extend_from_slice(&chunk);
     }
@@ -105,7 +108,7 @@ impl BoundedHttp {
             .await
             .map_err(|error| TransportErrorKind::custom(error.without_url()))?;
         let status = response.status();
-        let body = match read_body(response).await {
+        let body = match read_body(response, RESPONSE_LIMIT).await {
             Ok(body) => body,
             Err(BodyError::TooLarge(error)) => {
                 return Err(TransportErrorKind::non_retryable(error));

@@ -1,9 +1,12 @@
 //! From L1's records to blocks of the store.
 
 use crate::{
+    batches::Batches,
+    catch_up::CatchUp,
     leaves::{self, Leaves, Tip},
     node::NodeError,
-    progress::{self, Derived, Progress, StoredRecord},
+    progress::{self, Derived, Progress, StoredRecord, Trouble},
+    snapshot,
 };
 use alloy_eips::eip4844::Blob;
 use annex_derive::{BlockStep, Checkpoint, Cursor, Derivation, Step};
@@ -17,10 +20,14 @@ use std::{
     sync::Arc,
     time::{Duration, SystemTime, UNIX_EPOCH},
 };
-use tokio::time::sleep;
+use tokio::time::{sleep, timeout};
 
 /// Longest wait between attempts while L1 fails.
 const MAX_BACKOFF: Duration = Duration::from_secs(30);
+/// Polls in a row that the endpoint may answer with what does not belong together before it is trouble.
+const UNSETTLED: u32 = 8;
+/// One look at L1 that takes longer is trouble.
+const SLOW: Duration = Duration::from_secs(15);
 
 pub(crate) struct FollowTask {
     pub config: ChainConfig,
@@ -31,14 +38,23 @@ pub(crate) struct FollowTask {
     pub tip: Tip,
     /// Where witnesses of rejected blocks are kept, if they are.
     pub keep_rejected: Option<Leaves>,
+    pub batches: Arc<Batches>,
+    /// How long after its L1 block a batch is kept.
+    pub keep_batches: Duration,
     pub store: Store,
     pub engine: Engine,
     pub progress: Arc<Progress>,
     pub poll_interval: Duration,
     /// Whether blocks beyond L1's are this node's own, not leftovers.
     pub orders: bool,
+    /// What a leader waits for before it orders.
+    pub catch_up: Option<CatchUp>,
     /// Records of the store wait to be worked off: L1 seemed to reorganise while blobs were asked for.
     pub behind: bool,
+    /// Whether L1 may be without blocks for long, as a development chain is that nobody uses.
+    pub idle_l1: bool,
+    /// Polls in a row that came to [`Event::Unsettled`].
+    pub unsettled: u32,
 }
 
 /// Where derivation goes on, by what the store holds.
@@ -68,13 +84,13 @@ impl FollowTask {
         self.reload().await?;
         let mut backoff = self.poll_interval;
         loop {
-            let wait = match self.follower.poll(&self.client).await {
+            let wait = match self.poll().await {
                 Ok(event) => {
                     backoff = self.poll_interval;
                     if self.handle(event).await? { Duration::ZERO } else { self.poll_interval }
                 }
                 Err(error) if error.is_transient() => {
-                    tracing::warn!(%error, "L1 is not to be reached; trying again");
+                    self.progress.trouble(Trouble::L1, &error);
                     metrics::counter!("annex_l1_errors_total").increment(1);
                     backoff = (backoff * 2).min(MAX_BACKOFF);
                     backoff
@@ -85,21 +101,53 @@ impl FollowTask {
         }
     }
 
+    /// Looks at L1 once; says so when that takes long.
+    async fn poll(&mut self) -> Result<Event, L1Error> {
+        let poll = self.follower.poll(&self.client);
+        tokio::pin!(poll);
+        if let Ok(found) = timeout(SLOW, &mut poll).await {
+            return found;
+        }
+        let why = format!("an answer takes longer than {} seconds", SLOW.as_secs());
+        self.progress.trouble(Trouble::L1, why);
+        poll.await
+    }
+
     /// Returns whether more can be had at once.
     async fn handle(&mut self, event: Event) -> Result<bool, NodeError> {
         match event {
+            Event::Behind { head } => {
+                let read = self.follower.block().map_or(0, |block| block.number);
+                let why = format!("its head is {}, block {read} was read already", head.number);
+                self.progress.trouble(Trouble::L1Behind, why);
+                return Ok(false);
+            }
+            Event::Unsettled => {
+                self.unsettled += 1;
+                if self.unsettled >= UNSETTLED {
+                    self.progress.trouble(Trouble::L1, "its answers contradict each other");
+                }
+                return Ok(false);
+            }
+            Event::Idle | Event::Records { .. } | Event::Reorg { .. } => {}
+        }
+        self.unsettled = 0;
+        self.progress.well(Trouble::L1);
+        self.progress.well(Trouble::L1Behind);
+        match event {
+            Event::Behind { .. } | Event::Unsettled => Ok(false),
             Event::Idle => {
                 if self.behind {
                     self.reload().await?;
                 }
-                self.seen()?;
+                self.seen().await?;
                 Ok(false)
             }
             Event::Records { records, to, target } => {
                 self.new_records(records.into_iter().map(StoredRecord::from).collect(), to).await?;
                 let more = to.number < target;
                 if !more {
-                    self.seen()?;
+                    self.seen().await?;
                 }
                 Ok(more)
             }
@@ -113,11 +161,25 @@ impl FollowTask {
     }
 
     /// L1 is known up to now.
-    fn seen(&mut self) -> Result<(), NodeError> {
-        if self.behind {
-            return Ok(());
+    async fn seen(&mut self) -> Result<(), NodeError> {
+        if let Some(catch_up) = self.catch_up.as_mut().filter(|_| !self.behind) {
+            if !catch_up.attempt(&self.store, &self.engine, self.derived.safe).await? {
+                return Ok(());
+            }
+            self.catch_up = None;
         }
-        self.engine.l1_seen(unix_now())?;
+        let head = self.follower.head().filter(|_| !self.behind);
+        let Some(head) = head.map(|head| head.timestamp) else { return Ok(()) };
+        let age = unix_now().saturating_sub(head);
+        metrics::gauge!("annex_l1_head_age_seconds").set(age as f64);
+        if age > self.config.max_origin_lag / 2 && !self.idle_l1 {
+            // A record may be there that this endpoint does not show: what is promised now may be too late for it.
+            let minutes = age / 60;
+            self.progress.trouble(Trouble::L1Still, format!("no block for {minutes} minutes"));
+        } else {
+            self.progress.well(Trouble::L1Still);
+            self.engine.l1_seen(head)?;
+        }
         if !self.progress.caught_up() {
             tracing::info!(
                 safe = self.derived.safe,
@@ -164,10 +226,11 @@ impl FollowTask {
             self.engine.alias(item.index, alias);
         }
         let exhausted = self.derivation.next_is_exhausted();
-        let blobs = if exhausted { Some(Vec::new()) } else { self.blobs(record).await };
+        let blobs = if exhausted { Some(Vec::new()) } else { self.blobs(stored).await };
         self.behind = blobs.is_none();
         let Some(blobs) = blobs else { return Ok(()) };
         self.derivation.push(record.clone(), &blobs)?;
+        self.keep_batch(record, &blobs);
         drop(blobs);
         while let Some(step) = self.derivation.step() {
             self.take_step(step).await?;
@@ -176,9 +239,37 @@ impl FollowTask {
         Ok(())
     }
 
+    /// Keeps what other nodes may ask for, and forgets what they have had time for. The chain goes on without it.
+    fn keep_batch(&self, record: &Record, blobs: &[Blob]) {
+        let RecordPayload::Batch(BatchRecord { data: BatchData::Blobs(hashes), .. }) =
+            &record.payload
+        else {
+            return;
+        };
+        let kept = self.batches.keep(record.index, hashes, blobs);
+        if let Err(error) = kept.map_err(NodeError::Batches).and_then(|()| self.forget_batches()) {
+            tracing::warn!(record = record.index, %error, "a batch could not be kept for others");
+        }
+    }
+
+    fn forget_batches(&self) -> Result<(), NodeError> {
+        let snapshot = self.store.snapshot()?;
+        let settled = progress::record_of_block(&snapshot, self.progress.settled())?.unwrap_or(0);
+        let ends = unix_now().saturating_sub(self.keep_batches.as_secs());
+        while let Some(oldest) = self.batches.oldest().filter(|oldest| *oldest < settled) {
+            let stored = progress::record(&snapshot, oldest)?;
+            if stored.is_some_and(|stored| stored.record.env.timestamp >= ends) {
+                break;
+            }
+            self.batches.forget(oldest).map_err(NodeError::Batches)?;
+        }
+        Ok(())
+    }
+
     /// Asks until some source has them: the chain cannot go on without. None if L1 has reorganised: nobody may have blobs of a
     /// batch that is gone.
-    async fn blobs(&self, record: &Record) -> Option<Vec<Blob>> {
+    async fn blobs(&self, stored: &StoredRecord) -> Option<Vec<Blob>> {
+        let record = &stored.record;
         let RecordPayload::Batch(BatchRecord { data: BatchData::Blobs(hashes), .. }) =
             &record.payload
         else {
@@ -187,13 +278,18 @@ impl FollowTask {
         let mut backoff = self.poll_interval;
         loop {
             match self.client.blobs(record.env.l1_block_number, hashes).await {
-                Ok(blobs) => return Some(blobs.into_iter().map(|blob| *blob).collect()),
+                Ok(blobs) => {
+                    self.progress.well(Trouble::Blobs);
+                    return Some(blobs.into_iter().map(|blob| *blob).collect());
+                }
                 Err(error) => {
-                    tracing::warn!(record = record.index, %error, "waiting for a batch's blobs");
+                    let why = format!("waiting for the blobs of record {}: {error}", record.index);
+                    self.progress.trouble(Trouble::Blobs, why);
                     metrics::counter!("annex_missing_blobs_total").increment(1);
                 }
             }
-            if self.has_reorganised().await {
+            if self.is_gone(stored).await {
+                self.progress.well(Trouble::Blobs);
                 return None;
             }
             sleep(backoff).await;
@@ -201,13 +297,13 @@ impl FollowTask {
         }
     }
 
-    /// Whether L1 does not have the last block any more that was read; the follower will say the same.
-    async fn has_reorganised(&self) -> bool {
-        let Some(last) = self.follower.block() else { return false };
-        match self.client.block(last.number).await {
-            Ok(found) => found.is_none_or(|found| found.hash != last.hash),
+    /// Whether L1 has another block in the place of the record's; the follower will say the same. An endpoint that has none may
+    /// lag.
+    async fn is_gone(&self, stored: &StoredRecord) -> bool {
+        match self.client.block(stored.record.env.l1_block_number).await {
+            Ok(found) => found.is_some_and(|found| found.hash != stored.l1_block_hash),
             Err(error) => {
-                tracing::warn!(%error, "L1 is not to be reached; trying again");
+                tracing::debug!(%error, "L1 does not answer");
                 false
             }
         }
@@ -309,8 +405,15 @@ impl FollowTask {
         self.progress.set_caught_up(false);
         self.progress.count_reorg();
         let snapshot = self.store.snapshot()?;
+        if let Some(base) = snapshot::base(&snapshot)?
+            && keep < base.record
+        {
+            return Err(NodeError::BelowSnapshot { block: base.block });
+        }
         let mut safe = self.derived.safe;
-        while safe > 0 && progress::record_of_block(&snapshot, safe)?.is_none_or(|r| r >= keep) {
+        let least = snapshot::base(&snapshot)?.map_or(0, |base| base.block);
+        while safe > least && progress::record_of_block(&snapshot, safe)?.is_none_or(|r| r >= keep)
+        {
             safe -= 1;
         }
         if self.derivation.cursor().record <= keep && safe == self.derived.safe {

@@ -140,6 +140,16 @@ fn first(snapshot: &Snapshot, reached: impl Fn(Cursor) -> bool) -> Result<Option
     Ok((low <= *kept.end()).then_some(low))
 }
 
+/// How many steps from genesis the leaf with this cursor is, if it is kept.
+pub(crate) fn index_at(snapshot: &Snapshot, cursor: Cursor) -> Result<Option<u64>, StoreError> {
+    let order = |cursor: Cursor| (cursor.record, cursor.block, cursor.forced);
+    let Some(index) = first(snapshot, |found| order(found) >= order(cursor))? else {
+        return Ok(None);
+    };
+    let found = leaf(snapshot, index)?.is_some_and(|leaf| leaf.cursor == cursor);
+    Ok(found.then_some(index))
+}
+
 /// The newest leaf that does not depend on record `keep` or a later one.
 pub(crate) fn last_before(snapshot: &Snapshot, keep: u64) -> Result<u64, StoreError> {
     let last = snapshot.leaf_range()?.ok_or(CORRUPT)?;

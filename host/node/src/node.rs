@@ -2,6 +2,8 @@
 
 use crate::{
     api,
+    batches::{self, Batches},
+    catch_up::CatchUp,
     chain::L2,
     config::{NodeConfig, Role},
     exits::{self, Buyer},
@@ -9,9 +11,10 @@ use crate::{
     follow::{self, FollowTask},
     forward::Forward,
     leaves::Leaves,
-    post::{self, PostTask},
+    post::{self, PostTask, Setbacks},
     progress::{self, Progress},
-    proofs,
+    proofs, snapshot,
+    snapshot::SnapshotError,
     settle::{self, Board, SettleConfig, SettleTask},
 };
 use alloy_primitives::{Address, B256, U256};
@@ -27,7 +30,7 @@ use annex_stf::SealedBlock;
 use annex_store::{BlockCommit, Options, Store, StoreError};
 use annex_types::{ChainConfig, batch, block::ExtraDataError, promise};
 use metrics_exporter_prometheus::PrometheusHandle;
-use std::{net::SocketAddr, sync::Arc, time::Duration};
+use std::{collections::VecDeque, net::SocketAddr, sync::Arc, time::Duration};
 use tokio::{sync::watch, task::JoinHandle};
 
 /// Why a node cannot start or go on.
@@ -61,6 +64,18 @@ pub enum NodeError {
         "the lease is held by submitter {submitter} with promise key {signer}, not by these keys"
     )]
     NotLeader { submitter: Address, signer: Address },
+    #[error("the folder for batches cannot be read: {0}")]
+    Batches(std::io::Error),
+    #[error(transparent)]
+    Snapshot(#[from] Box<SnapshotError>),
+    #[error(
+        "L1 reorganised below block {block}, with which the snapshot begins that this node was made from: make it anew from another one"
+    )]
+    BelowSnapshot { block: u64 },
+    #[error(
+        "a leader that begins with a snapshot does not know what it promised: lead on its own data directory, or name followers with --catch-up-from"
+    )]
+    LeaderOnSnapshot,
     #[error("a task of the node ended unexpectedly; the log says why")]
     Ended,
 }
@@ -99,18 +114,22 @@ impl Node {
     /// Opens the store, replays what was promised, starts to follow L1 and serves.
     pub async fn start(config: NodeConfig, metrics: PrometheusHandle) -> Result<Self, NodeError> {
         let client = L1Client::connect(&config.l1, &config.beacons).await?;
+        let client = client.with_batch_sources(&config.batch_sources)?;
         client.expect_chain(config.deployment.l1_chain_id)?;
         let chain = config.deployment.chain_config();
         let store = open_store(&config, &chain)?;
         let program = program();
         let (boot, first) = (boot(&program), genesis(&chain).header);
         check_settlement(&client, &config.deployment, &boot, &first).await?;
+        snapshot::check_start(&config, &client, &store).await?;
         let sequencing = sequencing(&config, &client).await?;
         let leads = sequencing.is_some();
         let engine = start_engine(&config, &chain, &store, sequencing)?;
         let progress = Arc::new(Progress::default());
-        let follow = follow_task(&config, &chain, &client, &store, &engine, &progress)?;
-        let feed = Arc::new(FeedState::default());
+        let batches = Batches::open(&config.data_dir.join("batches")).map_err(NodeError::Batches)?;
+        let batches = Arc::new(batches);
+        let follow = follow_task(&config, &client, &store, &engine, &progress, &batches)?;
+        let feed = Arc::new(FeedState::restore(&store)?);
         let l2 = Arc::new(L2 {
             config: chain.clone(),
             store: store.clone(),
@@ -120,8 +139,9 @@ impl Node {
             forward: config.feed.clone().map(Forward::new),
         });
         let mut methods = api::module(&config.deployment, &client, &l2, &feed);
-        let max_changes = config.max_proof_changes.saturating_mul(proofs::WITNESS_CHANGES);
+        let max_changes = config.limits.max_proof_changes.saturating_mul(proofs::WITNESS_CHANGES);
         methods.merge(proofs::module(&l2, max_changes)).expect("their names are distinct");
+        methods.merge(batches::module(&batches)).expect("their names are distinct");
         let leaves = Leaves::new(chain.clone(), store.clone());
         let buyer = buyer(&config, &client, &l2);
         if let Some(buyer) = &buyer {
@@ -130,10 +150,7 @@ impl Node {
         let board = Arc::new(Board::default());
         settle::register(&mut methods, &board);
         let routes = routes(&l2, metrics);
-        let limits = ServerConfig {
-            max_proof_changes: config.max_proof_changes,
-            ..ServerConfig::new(config.addr)
-        };
+        let limits = ServerConfig { addr: config.addr, limits: config.limits };
         let server = annex_rpc::serve(limits, l2.clone(), methods, routes).await?;
 
         let (fail, failed) = watch::channel(None);
@@ -219,10 +236,13 @@ fn start_engine(
     let engine = EngineConfig {
         chain: chain.clone(),
         block_interval: config.block_interval,
+        ordering: config.ordering,
+        pool: config.pool,
         durability: config.durability,
         log_dir: config.data_dir.join("promises"),
         max_backlog: max_backlog(config),
         posted: progress::derived(&store.snapshot()?)?.safe,
+        held: sequencing.is_some(),
     };
     Ok(Engine::start(engine, store.clone(), sequencing)?)
 }
@@ -307,21 +327,24 @@ pub(crate) async fn leader(
 
 fn follow_task(
     config: &NodeConfig,
-    chain: &ChainConfig,
     client: &L1Client,
     store: &Store,
     engine: &Engine,
     progress: &Arc<Progress>,
+    batches: &Arc<Batches>,
 ) -> Result<FollowTask, NodeError> {
+    let chain = &config.deployment.chain_config();
     let parameters = &config.deployment.parameters;
     let follower = Follower::new(
         chain.inbox,
         parameters.l1_start_block,
         parameters.l1_confirmations,
         progress::l1_checkpoints(&store.snapshot()?)?,
-    );
+    )
+    .with_patience(config.l1_patience);
     let (derived, derivation, tip) = follow::restore(chain, store)?;
     progress.set_safe(derived.safe);
+    progress.show_troubles();
     Ok(FollowTask {
         config: chain.clone(),
         client: client.clone(),
@@ -330,12 +353,18 @@ fn follow_task(
         derived,
         tip,
         keep_rejected: config.keep_witnesses.then(|| Leaves::new(chain.clone(), store.clone())),
+        batches: batches.clone(),
+        keep_batches: config.keep_batches,
         store: store.clone(),
         engine: engine.clone(),
         progress: progress.clone(),
         poll_interval: config.poll_interval,
         orders: !matches!(config.role, Role::Follower),
         behind: false,
+        catch_up: matches!(config.role, Role::Leader(_))
+            .then(|| CatchUp::new(client.clone(), chain.inbox, config.catch_up_from.clone())),
+        idle_l1: config.idle_l1,
+        unsettled: 0,
     })
 }
 
@@ -372,7 +401,8 @@ fn post_task(
         batch_interval: config.batch_interval,
         poll_interval: config.poll_interval,
         leads,
-        optimistic: None,
+        unread: VecDeque::new(),
+        setbacks: Setbacks::new(in_time / 2),
     })
 }
 

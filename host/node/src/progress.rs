@@ -1,13 +1,20 @@
 //! How far the node has followed L1, as it is kept in the store and shown to readers.
 
-use crate::leaves::StoredLeaf;
+use crate::{follow::unix_now, leaves::StoredLeaf};
 use alloy_primitives::B256;
 use annex_derive::{Checkpoint as DeriveCheckpoint, Cursor};
 use annex_l1::{Checkpoint as L1Checkpoint, L1Record};
-use annex_store::{Snapshot, Store, StoreError};
+use annex_store::{Snapshot, Store, StoreError, Writer};
 use annex_types::{Record, RecordEnv, RecordPayload};
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::{
+    collections::BTreeMap,
+    fmt::Display,
+    sync::{
+        Mutex,
+        atomic::{AtomicU64, Ordering},
+    },
+};
 
 const DERIVE: &[u8] = b"node/derive";
 const L1: &[u8] = b"node/l1";
@@ -48,12 +55,12 @@ fn forced_record_key(item: u64) -> Vec<u8> {
     [b"forced_record/".as_slice(), &item.to_be_bytes()].concat()
 }
 
-fn decode<T: DeserializeOwned>(bytes: Option<Vec<u8>>) -> Result<Option<T>, StoreError> {
+pub(crate) fn decode<T: DeserializeOwned>(bytes: Option<Vec<u8>>) -> Result<Option<T>, StoreError> {
     let decoded = bytes.map(|bytes| serde_json::from_slice(&bytes)).transpose();
     decoded.map_err(|_| StoreError::Corrupt("node metadata"))
 }
 
-fn encode<T: Serialize>(value: &T) -> Vec<u8> {
+pub(crate) fn encode<T: Serialize>(value: &T) -> Vec<u8> {
     serde_json::to_vec(value).expect("plain data serialises")
 }
 
@@ -101,15 +108,34 @@ pub(crate) fn put_records(
     checkpoints: &[&L1Checkpoint],
 ) -> Result<(), StoreError> {
     store.write(|writer| {
-        for stored in records {
-            let index = stored.record.index;
-            writer.put_record(index, &encode(stored))?;
-            if let RecordPayload::Forced(item) = &stored.record.payload {
-                writer.put_meta(&forced_record_key(item.index), Some(&index.to_be_bytes()))?;
-            }
-        }
+        put_records_in(writer, records)?;
         writer.put_meta(L1, Some(&encode(&checkpoints)))
     })
+}
+
+/// Where a store begins that was made from a snapshot.
+pub(crate) fn put_snapshot(
+    writer: &mut Writer<'_>,
+    derived: &Derived,
+    (index, leaf): (u64, StoredLeaf),
+    records: &[StoredRecord],
+    checkpoints: &[L1Checkpoint],
+) -> Result<(), StoreError> {
+    writer.put_meta(DERIVE, Some(&encode(derived)))?;
+    writer.put_leaf(index, leaf.hash, &leaf.encode())?;
+    put_records_in(writer, records)?;
+    writer.put_meta(L1, Some(&encode(&checkpoints)))
+}
+
+fn put_records_in(writer: &mut Writer<'_>, records: &[StoredRecord]) -> Result<(), StoreError> {
+    for stored in records {
+        let index = stored.record.index;
+        writer.put_record(index, &encode(stored))?;
+        if let RecordPayload::Forced(item) = &stored.record.payload {
+            writer.put_meta(&forced_record_key(item.index), Some(&index.to_be_bytes()))?;
+        }
+    }
+    Ok(())
 }
 
 /// Forgets record `keep` and all later ones, and the leaves after leaf `last`.
@@ -152,9 +178,49 @@ pub(crate) fn record_of_forced(snapshot: &Snapshot, item: u64) -> Result<Option<
     Ok(bytes.map(u64::from_be_bytes))
 }
 
-/// Numbers that readers show.
+/// What may be wrong while the node goes on.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) enum Trouble {
+    /// L1 does not answer, or answers what cannot be.
+    L1,
+    /// The L1 endpoint is behind what it said before.
+    L1Behind,
+    /// L1 has had no block for long.
+    L1Still,
+    /// Nobody has the blobs of a batch.
+    Blobs,
+    /// L1 does not take batches, or takes them for nothing.
+    Posting,
+}
+
+impl Trouble {
+    const ALL: [Self; 5] = [Self::L1, Self::L1Behind, Self::L1Still, Self::Blobs, Self::Posting];
+
+    /// As `/health` and the metric `annex_trouble` call it.
+    fn name(self) -> &'static str {
+        match self {
+            Self::L1 => "l1",
+            Self::L1Behind => "l1_behind",
+            Self::L1Still => "l1_still",
+            Self::Blobs => "blobs",
+            Self::Posting => "posting",
+        }
+    }
+}
+
+/// A [`Trouble`] as `/health` tells it.
+#[derive(Clone, Debug, Serialize)]
+pub(crate) struct Report {
+    what: &'static str,
+    why: String,
+    /// Unix seconds.
+    since: u64,
+}
+
+/// Numbers that readers show, and what is wrong.
 #[derive(Debug, Default)]
 pub(crate) struct Progress {
+    troubles: Mutex<BTreeMap<Trouble, Report>>,
     safe: AtomicU64,
     finalized: AtomicU64,
     settled: AtomicU64,
@@ -165,6 +231,40 @@ pub(crate) struct Progress {
 }
 
 impl Progress {
+    /// Something is wrong, or still is. Logged when it begins and when its reason changes.
+    pub fn trouble(&self, what: Trouble, why: impl Display) {
+        let why = why.to_string();
+        let mut troubles = self.troubles.lock().expect("no holder panics");
+        let known = troubles.get(&what);
+        if known.is_none_or(|known| known.why != why) {
+            tracing::warn!(what = what.name(), why, "in trouble");
+        }
+        let since = known.map_or_else(unix_now, |known| known.since);
+        troubles.insert(what, Report { what: what.name(), why, since });
+        metrics::gauge!("annex_trouble", "what" => what.name()).set(1.0);
+    }
+
+    /// That is not wrong, or not any more.
+    pub fn well(&self, what: Trouble) {
+        if let Some(report) = self.troubles.lock().expect("no holder panics").remove(&what) {
+            let seconds = unix_now().saturating_sub(report.since);
+            tracing::info!(what = what.name(), seconds, was = report.why, "out of trouble");
+            metrics::gauge!("annex_trouble", "what" => what.name()).set(0.0);
+        }
+    }
+
+    /// What is wrong now.
+    pub fn troubles(&self) -> Vec<Report> {
+        self.troubles.lock().expect("no holder panics").values().cloned().collect()
+    }
+
+    /// Lets metrics say of each trouble that there is none.
+    pub fn show_troubles(&self) {
+        for what in Trouble::ALL {
+            metrics::gauge!("annex_trouble", "what" => what.name()).set(0.0);
+        }
+    }
+
     pub fn safe(&self) -> u64 {
         self.safe.load(Ordering::Acquire)
     }

@@ -6,12 +6,17 @@
 mod file;
 mod l1;
 
-pub use file::{Export, Import, SnapshotError, SnapshotInfo, export, import};
+pub use file::{Export, Opened, SnapshotError, SnapshotInfo, export};
 pub use l1::{SnapshotStanding, check as check_snapshot};
 
-use crate::progress;
+use crate::{
+    config::{NodeConfig, Role},
+    node::NodeError,
+    progress,
+};
 use alloy_primitives::B256;
-use annex_store::{Snapshot, StoreError, Writer};
+use annex_l1::L1Client;
+use annex_store::{Snapshot, Store, StoreError, Writer};
 use serde::{Deserialize, Serialize};
 
 const BASE: &[u8] = b"node/snapshot";
@@ -38,4 +43,37 @@ pub(crate) fn base(snapshot: &Snapshot) -> Result<Option<Base>, StoreError> {
 
 fn put_base(writer: &mut Writer<'_>, base: &Base) -> Result<(), StoreError> {
     writer.put_meta(BASE, Some(&progress::encode(base)))
+}
+
+/// Looks at what a store was made from, before anything stands on it.
+pub(crate) async fn check_start(
+    config: &NodeConfig,
+    client: &L1Client,
+    store: &Store,
+) -> Result<(), NodeError> {
+    let snapshot = store.snapshot()?;
+    let Some(base) = base(&snapshot)? else { return Ok(()) };
+    let unknown = annex_sequencer::promises_made(store)? == 0 && config.catch_up_from.is_empty();
+    if matches!(config.role, Role::Leader(_)) && unknown {
+        return Err(NodeError::LeaderOnSnapshot);
+    }
+    if progress::derived(&snapshot)?.safe > base.block {
+        // What was read since follows from its records.
+        return Ok(());
+    }
+    match check_snapshot(client, &config.deployment, &base).await {
+        Ok(SnapshotStanding::Settled { range }) => {
+            tracing::info!(block = base.block, range, "the snapshot's block has settled");
+        }
+        Ok(_) => tracing::warn!(
+            block = base.block,
+            "no settled claim ends in the snapshot's block: it rests on whoever gave the file"
+        ),
+        // One endpoint of several may lag; following will tell.
+        Err(SnapshotError::AheadOfL1) => {
+            tracing::warn!(block = base.block, "L1 does not show the snapshot's records yet");
+        }
+        Err(error) => return Err(Box::new(error).into()),
+    }
+    Ok(())
 }

@@ -28,7 +28,7 @@ pub use live::{Live, LiveBlock};
 pub use log::LogError;
 pub use order::Ordering;
 pub use pool::PoolLimits;
-pub use sealer::promises_key;
+pub use sealer::{promises_key, promises_made};
 pub use signer::{KeyError, PromiseSigner};
 
 #[cfg(test)]

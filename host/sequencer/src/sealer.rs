@@ -7,7 +7,7 @@ use crate::{
 use alloy_primitives::{B256, Sealed, U256};
 use annex_rpc::Executed;
 use annex_stf::{ExecutedBlock, SealPart, SealedBlock, seal_in_parts};
-use annex_store::{BlockCommit, Store, in_parallel};
+use annex_store::{BlockCommit, Store, StoreError, in_parallel};
 use annex_types::{Header, promise::SignedPromise};
 use serde::{Deserialize, Serialize};
 use std::{
@@ -35,6 +35,14 @@ impl PromiseState {
     pub fn follow(&mut self, link: Link) {
         (self.sequence, self.previous) = (link.sequence, link.previous);
     }
+}
+
+/// How many promises a node has made under the lease it held last, as its store knows.
+pub fn promises_made(store: &Store) -> Result<u64, StoreError> {
+    let Some(bytes) = store.get_meta(PromiseState::KEY)? else { return Ok(0) };
+    let state: PromiseState =
+        serde_json::from_slice(&bytes).map_err(|_| StoreError::Corrupt("promise state"))?;
+    Ok(state.sequence)
 }
 
 pub(crate) enum Job {
@@ -168,6 +176,9 @@ pub(crate) fn commit(
         let signed = serde_json::to_vec(&signed).expect("plain data serialises");
         writer.put_meta(&promises_key(header.number), Some(&signed))
     })?;
+    metrics::gauge!("annex_head_block").set(sealed.header.number as f64);
+    metrics::counter!("annex_transactions_total").increment(sealed.transactions.len() as u64);
+    metrics::counter!("annex_gas_total").increment(sealed.header.gas_used);
     let header = Arc::new(Sealed::new_unchecked(sealed.header, sealed.hash));
     // Nobody may be listening.
     let _listeners = shared.heads.send(header.clone());

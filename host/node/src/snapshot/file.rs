@@ -8,10 +8,13 @@ use crate::{
 use alloy_consensus::TxReceipt;
 use alloy_eips::eip2718::{Decodable2718, Encodable2718};
 use alloy_primitives::{B256, Bytes, U256};
-use alloy_rlp::{Decodable, Encodable, RlpDecodable, RlpEncodable};
+use alloy_rlp::{Decodable, RlpDecodable, RlpEncodable};
 use annex_claim::{Leaf, OutputRoot};
 use annex_derive::{Checkpoint, Cursor};
-use annex_l1::{BlockRef, Checkpoint as L1Checkpoint, L1Error, LogPosition, decode_payload, encode_payload};
+use annex_l1::{
+    BlockRef, Checkpoint as L1Checkpoint, Deployment, L1Error, LogPosition, decode_payload,
+    encode_payload,
+};
 use annex_state::ordered_root;
 use annex_store::{
     BlockCommit, ImportError, Imported, Options, Snapshot, Store, StoreError,
@@ -40,19 +43,29 @@ pub enum SnapshotError {
     Write(io::Error),
     #[error("{0} holds no chain: name the --data-dir of a node")]
     NoChain(std::path::PathBuf),
-    #[error("block {block} is not carried by L1 yet, as far as this node followed; the newest that is, is {safe}")]
+    #[error(
+        "block {block} is not carried by L1 yet, as far as this node followed; the newest that is, is {safe}"
+    )]
     NotSafe { block: u64, safe: u64 },
     #[error("where derivation stood at block {0} is no longer kept; name a newer block")]
     Forgotten(u64),
     #[error("the snapshot is damaged ({0}): get it again, or from somebody else")]
     Damaged(&'static str),
-    #[error("the snapshot is of another chain: its configuration or genesis is not that of deployment.json")]
+    #[error(
+        "the snapshot is of another chain: its configuration or genesis is not that of deployment.json"
+    )]
     OtherChain,
-    #[error("the snapshot rests on records that L1's Inbox does not have: it is false, or L1 has reorganised; get another one")]
+    #[error(
+        "the snapshot rests on records that L1's Inbox does not have: it is false, or L1 has reorganised; get another one"
+    )]
     NotOnL1,
-    #[error("the snapshot is ahead of L1 as this endpoint knows it: try again later, or ask another endpoint")]
+    #[error(
+        "the snapshot is ahead of L1 as this endpoint knows it: try again later, or ask another endpoint"
+    )]
     AheadOfL1,
-    #[error("the snapshot is false: claim {range} settled another output root for block {block}; get it from somebody else")]
+    #[error(
+        "the snapshot is false: claim {range} settled another output root for block {block}; get it from somebody else"
+    )]
     Contradicted { block: u64, range: u64 },
     #[error("L1: {0}")]
     L1(#[from] L1Error),
@@ -208,8 +221,7 @@ fn standing(snapshot: &Snapshot, block: u64) -> Result<(Checkpoint, u64), Snapsh
             let (header, _) = snapshot.header(block)?.ok_or(SnapshotError::Forgotten(block))?;
             let extra = extra(&header)?;
             let unconsumed = progress::record_of_forced(snapshot, extra.forced_count)?;
-            let first_record =
-                extra.origin.min(cursor.record).min(unconsumed.unwrap_or(u64::MAX));
+            let first_record = extra.origin.min(cursor.record).min(unconsumed.unwrap_or(u64::MAX));
             Checkpoint { cursor, first_record }
         }
     };
@@ -221,10 +233,7 @@ fn extra(header: &Header) -> Result<ExtraData, SnapshotError> {
     ExtraData::decode(&header.extra_data).map_err(|_| SnapshotError::Damaged("header"))
 }
 
-fn gather(
-    snapshot: &Snapshot,
-    block: Option<u64>,
-) -> Result<(Preamble, Base), SnapshotError> {
+fn gather(snapshot: &Snapshot, block: Option<u64>) -> Result<(Preamble, Base), SnapshotError> {
     let number = match block {
         Some(block) => block,
         None => progress::derived(snapshot)?.safe,
@@ -309,69 +318,71 @@ fn config_hash(snapshot: &Snapshot) -> Result<B256, SnapshotError> {
     }
 }
 
-/// A snapshot to be taken over.
-#[derive(Clone, Debug)]
-pub struct Import<'a> {
-    pub data_dir: &'a Path,
-    /// `None`: the file is believed what chain it is of, until the node starts.
-    pub config_hash: Option<B256>,
-    pub genesis_hash: Option<B256>,
+/// A snapshot whose preamble was read, and is consistent in itself.
+pub struct Opened<R: BufRead> {
+    archive: ArchiveReader<R>,
+    checked: Checked,
 }
 
-/// Makes a data directory from a snapshot, all of it or nothing. `seen` is told what was read so far.
-pub fn import<R: BufRead>(
-    request: &Import<'_>,
-    file: R,
-    seen: impl FnMut(Counts),
-) -> Result<SnapshotInfo, SnapshotError> {
-    let mut archive = ArchiveReader::new(file)?;
-    let mut bytes = archive.preamble();
-    let preamble = Preamble::decode(&mut bytes)?;
-    if !bytes.is_empty() {
-        return Err(SnapshotError::Damaged("preamble"));
+impl<R: BufRead> Opened<R> {
+    pub fn new(file: R) -> Result<Self, SnapshotError> {
+        let archive = ArchiveReader::new(file)?;
+        let mut bytes = archive.preamble();
+        let preamble = Preamble::decode(&mut bytes)?;
+        if !bytes.is_empty() {
+            return Err(SnapshotError::Damaged("preamble"));
+        }
+        Ok(Self { checked: Checked::new(preamble)?, archive })
     }
-    let foreign = |wanted: Option<B256>, found| wanted.is_some_and(|wanted| wanted != found);
-    let genesis_hash = preamble.genesis.hash_slow();
-    if foreign(request.config_hash, preamble.config_hash)
-        || foreign(request.genesis_hash, genesis_hash)
-    {
-        return Err(SnapshotError::OtherChain);
+
+    /// What it claims to be.
+    pub fn base(&self) -> &Base {
+        &self.checked.base
     }
-    let checked = Checked::new(preamble)?;
-    let store = Store::open(
-        &request.data_dir.join("l2"),
-        Options { cache: 256 << 20, ..Options::default() },
-    )?;
-    let header = &checked.preamble.header;
-    let block_hash = header.hash_slow();
-    let commit = BlockCommit {
-        header,
-        hash: block_hash,
-        transactions: &checked.transactions,
-        receipts: &checked.preamble.receipts,
-        changes: &Default::default(),
-        update: &Default::default(),
-        aliases: &[],
-    };
-    let genesis = BlockCommit {
-        header: &checked.preamble.genesis,
-        hash: genesis_hash,
-        transactions: &[],
-        receipts: &[],
-        ..commit
-    };
-    let imported = Imported { block: commit, genesis };
-    let counts = store.import(&mut archive, imported, seen, |writer| {
-        progress::put_snapshot(
-            writer,
-            &checked.derived(),
-            checked.leaf(),
-            &checked.records,
-            &checked.l1_checkpoints(),
-        )?;
-        put_base(writer, &checked.base)
-    })?;
-    Ok(SnapshotInfo { base: checked.base, block_hash, counts })
+
+    /// Fails unless it is of that chain.
+    pub fn expect_chain(&self, deployment: &Deployment) -> Result<(), SnapshotError> {
+        let ours = deployment.chain_config().hash() == self.checked.base.config_hash
+            && deployment.genesis_hash == self.checked.preamble.genesis.hash_slow();
+        if ours { Ok(()) } else { Err(SnapshotError::OtherChain) }
+    }
+
+    /// Makes a data directory of it, all of it or nothing. `seen` is told what was read so far.
+    pub fn import(
+        mut self,
+        data_dir: &Path,
+        seen: impl FnMut(Counts),
+    ) -> Result<SnapshotInfo, SnapshotError> {
+        let options = Options { cache: 256 << 20, ..Options::default() };
+        let store = Store::open(&data_dir.join("l2"), options)?;
+        let Checked { preamble, base, records, transactions } = &self.checked;
+        let (header, genesis) = (&preamble.header, &preamble.genesis);
+        let (changes, update) = Default::default();
+        let block = BlockCommit {
+            header,
+            hash: header.hash_slow(),
+            transactions,
+            receipts: &preamble.receipts,
+            changes: &changes,
+            update: &update,
+            aliases: &[],
+        };
+        let genesis = BlockCommit {
+            header: genesis,
+            hash: genesis.hash_slow(),
+            transactions: &[],
+            receipts: &[],
+            ..block
+        };
+        let (derived, leaf) = (self.checked.derived(), self.checked.leaf());
+        let checkpoints = self.checked.l1_checkpoints();
+        let imported = Imported { block, genesis };
+        let counts = store.import(&mut self.archive, imported, seen, |writer| {
+            progress::put_snapshot(writer, &derived, leaf, records, &checkpoints)?;
+            put_base(writer, base)
+        })?;
+        Ok(SnapshotInfo { base: *base, block_hash: block.hash, counts })
+    }
 }
 
 /// A preamble that is consistent in itself.
@@ -456,8 +467,7 @@ fn check_cursor(preamble: &Preamble, records: &[StoredRecord]) -> Result<(), Sna
     }
     // The block names its origin's accumulator.
     let origin = &records[(extra.origin - first) as usize].record;
-    let origin =
-        Origin { index: origin.index, accumulator: origin.accumulator, env: origin.env };
+    let origin = Origin { index: origin.index, accumulator: origin.accumulator, env: origin.env };
     match header.number == 0 || origin.prev_randao(header.number) == header.mix_hash {
         true => Ok(()),
         false => damaged,
@@ -482,4 +492,3 @@ fn transactions(preamble: &Preamble) -> Result<Vec<RecoveredTransaction>, Snapsh
     };
     transactions.iter().map(recover).collect()
 }
-
