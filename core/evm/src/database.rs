@@ -111,12 +111,6 @@ impl<R: StateReader> StateDb<R> {
         })
     }
 
-    /// The state as it was before the running transaction.
-    #[cfg(feature = "host")]
-    pub fn below(&self) -> annex_state::OverlayReader<'_, &R> {
-        self.overlay.over(&self.reader)
-    }
-
     /// The recent block whose hash belongs in a slot of the history contract.
     fn recent_block(&self, address: Address, slot: U256) -> Option<u64> {
         if address != BLOCK_HASH_HISTORY || slot >= U256::from(HISTORY_SERVE_WINDOW) {

@@ -388,14 +388,6 @@ impl<R: StateReader> Evm<R> {
         Ok(Ok(Started { intrinsic, charges, runs: true }))
     }
 
-    /// What the beneficiary gets of a gas price.
-    pub(crate) fn reward(&self, price: u128) -> u128 {
-        match self.rules() {
-            Rules::L1 => price.saturating_sub(u128::from(self.block().base_fee)),
-            Rules::L2 => price,
-        }
-    }
-
     fn start_deposit(&mut self, deposit: &TxDeposit) -> Result<Started, R::Error> {
         let env = deposit_env(deposit);
         let intrinsic = intrinsic_gas(&env);

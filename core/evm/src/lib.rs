@@ -4,8 +4,9 @@
 //! A user's outcome is data ([`Outcome`], [`InvalidTransaction`]); the error channel carries only what the state
 //! reader could not deliver.
 
-#[cfg(feature = "host")]
 mod call;
+#[cfg(feature = "host")]
+mod calls;
 #[cfg(not(feature = "host"))]
 mod crypto;
 mod database;
@@ -19,8 +20,9 @@ mod outcome;
 mod trace;
 mod validate;
 
+pub use call::{AccountOverride, CallRequest, Simulation};
 #[cfg(feature = "host")]
-pub use call::{AccountOverride, CallRequest, Simulated, Simulation};
+pub use calls::Simulated;
 pub use database::CodeCache;
 pub use env::{BlockEnv, Rules};
 pub use evm::Evm;

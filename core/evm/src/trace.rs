@@ -7,13 +7,14 @@ use alloy_rpc_types_trace::geth::{
     CallFrame, GethDebugBuiltInTracerType as Builtin, GethDebugTracerType, GethDebugTracingOptions,
     GethTrace,
 };
-use annex_state::{AccountInfo, StateReader};
+use annex_state::{AccountInfo, OverlayReader, StateReader};
 use annex_types::{RecoveredTransaction, Transaction};
 use revm::DatabaseRef;
 use revm::bytecode::Bytecode;
 use revm::context::result::{ExecutionResult, HaltReason, ResultAndState, ResultGas};
 use revm::state::AccountInfo as RevmAccountInfo;
 use revm_inspectors::tracing::{DebugInspector, DebugInspectorError, TransactionContext};
+use serde_json::{Map, Value};
 
 use crate::database::{Interrupted, StateDb};
 use crate::evm::outcome;
@@ -50,7 +51,7 @@ pub struct TracedAt {
 
 impl Tracer {
     /// Of built-in tracers all but `erc7562Tracer` and `stateGasTracer`.
-    pub fn new(options: GethDebugTracingOptions) -> Result<Self, TracerError> {
+    pub fn new(mut options: GethDebugTracingOptions) -> Result<Self, TracerError> {
         let supported =
             |tracer: &Builtin| !matches!(tracer, Builtin::Erc7562Tracer | Builtin::StateGasTracer);
         let recording = match &options.tracer {
@@ -60,6 +61,7 @@ impl Tracer {
                 return Err(TracerError::Unsupported);
             }
             Some(GethDebugTracerType::BuiltInTracer(Builtin::MuxTracer)) => {
+                complete(&mut options.tracer_config.0);
                 let config = options.tracer_config.clone().into_mux_config();
                 let config = config.map_err(|_| TracerError::Config)?;
                 let single = |tracer: &GethDebugTracerType| match tracer {
@@ -89,6 +91,17 @@ impl Tracer {
         // Only a multiplexer's configuration could be refused, and it was taken before.
         let reset = self.inspector.fuse();
         reset.expect("this configuration was taken when the tracer was made");
+    }
+}
+
+/// Tracers below a multiplexer, as the library wants them: with a configuration exactly if there is something to configure.
+fn complete(config: &mut Value) {
+    for (name, config) in config.as_object_mut().into_iter().flatten() {
+        match name.as_str() {
+            "4byteTracer" | "noopTracer" => *config = Value::Null,
+            _ if config.is_null() => *config = Value::Object(Map::new()),
+            _ => {}
+        }
     }
 }
 
@@ -135,7 +148,7 @@ impl<R: StateReader> Evm<R> {
         watchdog: &mut Watchdog<'_>,
     ) -> WatchResult<(Outcome, GethTrace), R::Error> {
         let started = match self.start_call(request, None)? {
-            Ok(started) => started,
+            Ok((intrinsic, charges)) => Started { intrinsic, charges, runs: true },
             Err(invalid) => return Ok(Err(invalid)),
         };
         let gas_limit = request.gas_limit;
@@ -251,6 +264,13 @@ fn add_gas(result: &mut ExecutionResult, data_gas: u64) {
     gas.set_total_gas_spent(gas.total_gas_spent().saturating_add(data_gas));
     if gas.floor_gas() != 0 {
         gas.set_floor_gas(gas.floor_gas().saturating_add(data_gas));
+    }
+}
+
+impl<R: StateReader> StateDb<R> {
+    /// The state as it was before the running transaction.
+    fn below(&self) -> OverlayReader<'_, &R> {
+        self.overlay.over(&self.reader)
     }
 }
 

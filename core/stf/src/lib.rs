@@ -8,7 +8,9 @@ mod genesis;
 mod open;
 mod seal;
 
-pub use annex_evm::{BlockEnv, CodeCache, Halt, InvalidTransaction, Outcome, Status};
+pub use annex_evm::{
+    AccountOverride, BlockEnv, CallRequest, CodeCache, Halt, InvalidTransaction, Outcome, Status,
+};
 pub use apply::{ApplyError, InvalidBlock, apply_block};
 pub use genesis::genesis;
 pub use open::{ExecutedBlock, Included, OpenBlock, ParentBlock, block_env, l1_block_slots};

@@ -35,7 +35,10 @@ fn tracers() -> Vec<Tracer> {
         config("4byteTracer", none.clone()),
         config("flatCallTracer", none.clone()),
         config("noopTracer", none),
-        config("muxTracer", serde_json::json!({ "callTracer": {}, "prestateTracer": {} })),
+        config(
+            "muxTracer",
+            serde_json::json!({ "callTracer": {}, "prestateTracer": null, "4byteTracer": {} }),
+        ),
     ]
 }
 
