@@ -89,6 +89,19 @@ pub fn environment(chain_id: u64, header: &Header) -> BlockEnv {
     }
 }
 
+/// What EIP-2935 and EIP-4788 write before a block's first transaction. The beacon root, in the ring's second half, is
+/// always zero.
+pub fn system_slots(header: &Header) -> [(Address, U256, U256); 2] {
+    let slot = predeploys::history_slot(header.number - 1);
+    let hash = U256::from_be_bytes(header.parent_hash.0);
+    let ring = U256::from(predeploys::HISTORY_SERVE_WINDOW);
+    let timestamp = U256::from(header.timestamp);
+    [
+        (eip2935::HISTORY_STORAGE_ADDRESS, slot, hash),
+        (eip4788::BEACON_ROOTS_ADDRESS, timestamp % ring, timestamp),
+    ]
+}
+
 /// A transaction with its receipt.
 #[derive(Debug)]
 pub struct Included {
@@ -150,13 +163,9 @@ struct Builder<R: StateReader> {
 impl<R: StateReader> Builder<R> {
     /// EIP-2935 and EIP-4788, which Ethereum does by system calls, and what tests set.
     fn prepare(&mut self, plan: &Plan, header: &Header) -> Result<(), R::Error> {
-        let slot = predeploys::history_slot(header.number - 1);
-        let hash = U256::from_be_bytes(plan.parent_hash.0);
-        self.evm.set_storage(eip2935::HISTORY_STORAGE_ADDRESS, slot, hash);
-        let ring = U256::from(predeploys::HISTORY_SERVE_WINDOW);
-        let timestamp = U256::from(header.timestamp);
-        // The root, in the ring's second half, is always zero.
-        self.evm.set_storage(eip4788::BEACON_ROOTS_ADDRESS, timestamp % ring, timestamp);
+        for (address, slot, value) in system_slots(header) {
+            self.evm.set_storage(address, slot, value);
+        }
         for (address, balance) in &plan.balances {
             let account = self.evm.state().account(*address)?.unwrap_or_default();
             self.evm.set_account(*address, AccountInfo { balance: *balance, ..account });

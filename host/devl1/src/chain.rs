@@ -1,15 +1,16 @@
 //! The chain as JSON-RPC reads it.
 
-use crate::block::{Included, environment};
+use crate::block::{Included, environment, system_slots};
 use crate::engine::{Engine, Extra};
 use alloy_consensus::{Sealed, Transaction as _};
 use alloy_primitives::{Address, B256, Bytes};
 use annex_evm::Rules;
 use annex_rpc::{
-    Accepted, Arrival, Chain, Executed, Finality, Pending, PendingState, Pool, Rejected, Unsealed,
+    Accepted, Arrival, Chain, Executed, Finality, Opening, Pending, PendingState, Pool, Rejected,
+    Unsealed,
 };
 use annex_state::{AccountInfo, StateReader};
-use annex_store::{Store, StoreError};
+use annex_store::{Snapshot, Store, StoreError};
 use annex_types::{Header, RecoveredTransaction};
 use std::sync::{Arc, OnceLock};
 use tokio::sync::broadcast;
@@ -98,6 +99,13 @@ impl Chain for DevChain {
                 vec![Err(Rejected::Internal); count]
             }
         }
+    }
+
+    /// Without balances that `anvil_setBalance` set at a block's start: no block tells them.
+    fn opening(&self, _: &Snapshot, header: &Header) -> Result<Opening, StoreError> {
+        let env = environment(self.0.chain_id(), header);
+        let slots = if header.number == 0 { Vec::new() } else { system_slots(header).into() };
+        Ok(Opening { env, slots })
     }
 
     fn heads(&self) -> broadcast::Receiver<Arc<Sealed<Header>>> {

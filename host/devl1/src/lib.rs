@@ -21,6 +21,7 @@ pub use chain::DevChain;
 pub use engine::Engine;
 pub use service::DevL1;
 
+use annex_rpc::Limits;
 use annex_store::StoreError;
 use std::path::PathBuf;
 use std::time::Duration;
@@ -43,6 +44,8 @@ pub struct DevL1Config {
     pub port: u16,
     /// Blob transactions whose blobs are kept.
     pub retained_blobs: usize,
+    /// What JSON-RPC clients may ask for.
+    pub limits: Limits,
 }
 
 impl DevL1Config {
@@ -56,6 +59,7 @@ impl DevL1Config {
             genesis_timestamp: None,
             port: 0,
             retained_blobs: 65_536,
+            limits: Limits::default(),
         }
     }
 }

@@ -2,17 +2,18 @@
 
 use crate::{follow::unix_now, forward::Forward, progress::Progress};
 use alloy_eips::eip7685::EMPTY_REQUESTS_HASH;
-use alloy_primitives::{Address, B256, Bytes, Sealed};
+use alloy_primitives::{Address, B256, Bytes, Sealed, U256};
 use annex_evm::{BlockEnv, Rules};
 use annex_rpc::{
-    Accepted, Arrival, Chain, Executed, Finality, Pending, PendingState, Pool, Rejected, Reply,
-    Unsealed, decode_all,
+    Accepted, Arrival, Chain, Executed, Finality, Opening, Pending, PendingState, Pool, Rejected,
+    Reply, Unsealed, decode_all,
 };
 use annex_sequencer::{Engine, LiveBlock, Taken};
 use annex_state::AccountInfo;
-use annex_stf::{ParentBlock, block_env};
-use annex_store::{Store, StoreError};
-use annex_types::{BlockAttributes, ChainConfig, ExtraData, Header, Origin};
+use annex_stf::{ParentBlock, block_env, l1_block_slots};
+use annex_store::{Snapshot, Store, StoreError};
+use annex_types::predeploys::L1_BLOCK;
+use annex_types::{BlockAttributes, ChainConfig, ExtraData, Header, Origin, RecordEnv, fees};
 use serde_json::Value;
 use std::{sync::Arc, time::Duration};
 use tokio::sync::broadcast;
@@ -39,8 +40,15 @@ impl L2 {
             }
         };
         let ready = self.progress.caught_up();
+        let troubles = self.progress.troubles();
+        let status = match (ready, troubles.is_empty()) {
+            (true, true) => "ok",
+            (true, false) => "in trouble",
+            (false, _) => "catching up",
+        };
         let body = serde_json::json!({
-            "status": if ready { "ok" } else { "catching up" },
+            "status": status,
+            "troubles": troubles,
             "head": head,
             "safe": self.progress.safe(),
             "l1Block": self.progress.l1_block(),
@@ -130,12 +138,11 @@ impl Chain for L2 {
         if let Some(executed) = self.engine.live().transaction(hash) {
             return Some(Unsealed::Acknowledged(executed));
         }
-        let waiting = self.engine.waiting();
-        waiting.into_iter().find(|tx| tx.transaction.hash() == hash).map(Unsealed::Pooled)
+        self.engine.find_waiting(hash).map(Unsealed::Pooled)
     }
 
     fn pool(&self) -> Pool {
-        Pool { executable: Vec::new(), queued: self.engine.waiting() }
+        self.engine.waiting()
     }
 
     async fn send_raw(&self, transactions: Vec<Bytes>) -> Vec<Result<Accepted, Rejected>> {
@@ -163,6 +170,33 @@ impl Chain for L2 {
             Some(forward) => forward.call(method, calls, patience).await,
             None => calls.iter().map(|_| Err(Rejected::NotLeader)).collect(),
         }
+    }
+
+    fn opening(&self, snapshot: &Snapshot, header: &Header) -> Result<Opening, StoreError> {
+        let corrupt = |_| StoreError::Corrupt("extraData");
+        let index = ExtraData::decode(&header.extra_data).map_err(corrupt)?.origin;
+        let (accumulator, env) = match crate::progress::record(snapshot, index)? {
+            Some(stored) => (stored.record.accumulator, stored.record.env),
+            None => (B256::ZERO, RecordEnv::default()),
+        };
+        let origin = Origin { index, accumulator, env };
+        let slots = l1_block_slots(&origin).into_iter().enumerate();
+        let slot = |(slot, value)| (L1_BLOCK, U256::from(slot), value);
+        let (base, blob) = (self.config.base_fee_scalar, self.config.blob_base_fee_scalar);
+        let env = BlockEnv {
+            chain_id: self.config.l2_chain_id,
+            number: header.number,
+            timestamp: header.timestamp,
+            beneficiary: header.beneficiary,
+            gas_limit: header.gas_limit,
+            base_fee: header.base_fee_per_gas.unwrap_or_default(),
+            prev_randao: header.mix_hash,
+            blob_base_fee: 1,
+            byte_cost: fees::byte_cost(&origin.env, base, blob),
+        };
+        // Genesis was not opened.
+        let slots = if header.number == 0 { Vec::new() } else { slots.map(slot).collect() };
+        Ok(Opening { env, slots })
     }
 
     fn heads(&self) -> broadcast::Receiver<Arc<Sealed<Header>>> {

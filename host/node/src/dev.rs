@@ -13,11 +13,11 @@ use alloy_signer_local::{
     LocalSignerError, MnemonicBuilder, PrivateKeySigner, coins_bip39::English,
 };
 use annex_devl1::{DevAccount, DevL1, DevL1Config, DevL1Error, MNEMONIC, dev_accounts};
-use annex_rpc::Limits;
 use annex_l1::{
     Call, DeployError, DeployRequest, Deployment, DeploymentFileError, Deposit, DepositOutcome,
     L1Client, L1Error, Parameters, SendLimits, SendOutcome, Sender, deploy, deposit,
 };
+use annex_rpc::Limits;
 use futures_util::future::try_join_all;
 use metrics_exporter_prometheus::PrometheusHandle;
 use std::{

@@ -1,6 +1,7 @@
 //! Whole nodes in this process, over their sockets.
 
 mod settlement;
+mod waits;
 
 use crate::{Dev, DevConfig, Lie, Node, NodeConfig};
 use alloy_consensus::{SignableTransaction, TxEip1559};
@@ -31,6 +32,7 @@ fn config(dir: &Path) -> DevConfig {
         l1_gas_limit: 60_000_000,
         data_dir: dir.to_path_buf(),
         with_liar: None,
+        limits: Default::default(),
     }
 }
 

@@ -5,25 +5,28 @@ use crate::chain::{Chain, Executed, PendingState, Unsealed};
 use crate::error::RpcError;
 use crate::filters::Filters;
 use crate::json::{self, Block, ReceiptJson};
+use crate::limits::Limits;
 use alloy_eips::{BlockId, BlockNumberOrTag};
-use alloy_primitives::{Address, B256, Bytes, U256};
+use alloy_primitives::{Address, B256, Bytes, U64, U256};
+use alloy_serde::JsonStorageKey;
 use annex_evm::{BlockEnv, Rules};
 use annex_state::{AccountInfo, StateReader};
 use annex_store::{Snapshot, StoreError, View};
 use annex_types::{Header, Receipt, RecoveredTransaction, Transaction};
-use serde_json::Value;
+use serde_json::{Value, json};
+use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, OnceLock};
 use tokio::sync::Semaphore;
 
-/// Calls, proofs, log searches and whole blocks that are answered at the same time; more wait.
-const CONCURRENT_HEAVY: usize = 16;
+/// Slots of one `eth_getStorageValues`, as in go-ethereum.
+const MAX_STORAGE_VALUES: usize = 1024;
 
 pub(crate) struct Api<C> {
     pub chain: Arc<C>,
     pub filters: Mutex<Filters>,
     pub heavy: Arc<Semaphore>,
-    /// See [`crate::ServerConfig::max_proof_changes`].
-    pub max_proof_changes: usize,
+    pub traces: Arc<Semaphore>,
+    pub limits: Limits,
 }
 
 /// A state a call reads.
@@ -71,9 +74,10 @@ enum At {
 }
 
 impl<C: Chain> Api<C> {
-    pub fn new(chain: Arc<C>, max_proof_changes: usize) -> Self {
-        let heavy = Arc::new(Semaphore::new(CONCURRENT_HEAVY));
-        Self { chain, filters: Mutex::default(), heavy, max_proof_changes }
+    pub fn new(chain: Arc<C>, limits: Limits) -> Self {
+        let places = |count: usize| Arc::new(Semaphore::new(count.max(1)));
+        let (heavy, traces) = (places(limits.max_heavy), places(limits.max_traces));
+        Self { chain, filters: Mutex::default(), heavy, traces, limits }
     }
 
     pub fn snapshot(&self) -> Result<Snapshot, RpcError> {
@@ -102,6 +106,7 @@ impl<C: Chain> Api<C> {
 
     fn at(&self, id: BlockId) -> Result<At, RpcError> {
         match id {
+            // Only blocks of the chain are known by hash, so `requireCanonical` changes nothing.
             BlockId::Hash(hash) => {
                 let number = self.snapshot()?.number(hash.block_hash)?;
                 number.map(At::Sealed).ok_or(RpcError::UnknownBlock)
@@ -131,7 +136,7 @@ impl<C: Chain> Api<C> {
             }
             At::Sealed(number) => {
                 let view = self.chain.store().at(number)?;
-                let env = self.env(view.header());
+                let env = self.chain.opening(view.snapshot(), view.header())?.env;
                 Ok((State::Sealed(view), env))
             }
         }
@@ -144,20 +149,6 @@ impl<C: Chain> Api<C> {
             At::Sealed(number) => self.chain.store().at(number)?.account(address)?,
         };
         Ok(account.unwrap_or_default())
-    }
-
-    fn env(&self, header: &Header) -> BlockEnv {
-        BlockEnv {
-            chain_id: self.chain.chain_id(),
-            number: header.number,
-            timestamp: header.timestamp,
-            beneficiary: header.beneficiary,
-            gas_limit: header.gas_limit,
-            base_fee: header.base_fee_per_gas.unwrap_or_default(),
-            prev_randao: header.mix_hash,
-            blob_base_fee: json::blob_fee(header).unwrap_or(1),
-            byte_cost: U256::ZERO,
-        }
     }
 
     /// The number of a sealed block by hash, number or tag; `None` if there is none.
@@ -184,13 +175,69 @@ impl<C: Chain> Api<C> {
         }
     }
 
+    /// A block without what is in it.
+    pub fn header_json(&self, id: BlockId) -> Result<Option<Value>, RpcError> {
+        let json = |header: &Header, hash| {
+            serde_json::to_value(json::head(header, hash)).expect("a header is a map")
+        };
+        if id == BlockId::Number(BlockNumberOrTag::Pending) {
+            return Ok(Some(json(&self.chain.pending()?.header, B256::ZERO)));
+        }
+        let Some(number) = self.number(id)? else { return Ok(None) };
+        let (header, hash) = self.header(number)?;
+        Ok(Some(json(&header, hash)))
+    }
+
+    /// `eth_getStorageValues`: slots of several accounts in one state.
+    pub fn storage_values(
+        &self,
+        wanted: BTreeMap<Address, Vec<JsonStorageKey>>,
+        at: BlockId,
+    ) -> Result<BTreeMap<Address, Vec<B256>>, RpcError> {
+        if wanted.values().map(Vec::len).sum::<usize>() > MAX_STORAGE_VALUES {
+            return Err(RpcError::BadRequest("too many slots"));
+        }
+        let (state, _) = self.state(at)?;
+        let read = |(address, slots): (Address, Vec<JsonStorageKey>)| {
+            let value = |slot: &JsonStorageKey| {
+                let slot = U256::from_be_bytes(slot.as_b256().0);
+                Ok(B256::from(state.storage(address, slot)?))
+            };
+            Ok((address, slots.iter().map(value).collect::<Result<_, RpcError>>()?))
+        };
+        wanted.into_iter().map(read).collect()
+    }
+
+    /// `eth_capabilities`: the blocks from which on each kind of question is answered.
+    pub fn capabilities(&self) -> Result<Value, RpcError> {
+        let snapshot = self.snapshot()?;
+        let head = snapshot.head().ok_or(StoreError::Empty)?;
+        let oldest = snapshot.oldest_state();
+        let all = json!({ "disabled": false, "oldestBlock": U64::ZERO });
+        let kept = U64::from(head.number - oldest.min(head.number));
+        let window = json!({
+            "disabled": false,
+            "oldestBlock": U64::from(oldest),
+            "deleteStrategy": { "type": "window", "retentionBlocks": kept },
+        });
+        Ok(json!({
+            "head": { "number": U64::from(head.number), "hash": head.hash },
+            "state": window,
+            "stateproofs": window,
+            "tx": all,
+            "logs": all,
+            "receipts": all,
+            "blocks": all,
+        }))
+    }
+
     /// Header of a sealed block.
     pub fn header(&self, number: u64) -> Result<(Header, B256), RpcError> {
         self.snapshot()?.header(number)?.ok_or(RpcError::UnknownBlock)
     }
 
     /// Block and index of a sealed transaction, by its hash or an alias.
-    fn position(&self, hash: B256) -> Result<Option<(Snapshot, u64, usize)>, RpcError> {
+    pub fn position(&self, hash: B256) -> Result<Option<(Snapshot, u64, usize)>, RpcError> {
         let snapshot = self.snapshot()?;
         let position = match snapshot.transaction_position(hash)? {
             None => match snapshot.alias(hash)? {

@@ -3,22 +3,22 @@
 use crate::api::{Api, State};
 use crate::chain::Chain;
 use crate::error::RpcError;
+use crate::limits::Deadline;
 use alloy_consensus::{SignableTransaction as _, TxEip1559};
 use alloy_eips::eip2718::Encodable2718;
 use alloy_eips::{BlockId, BlockNumberOrTag};
 use alloy_primitives::{Address, Signature, TxKind, U64, U256, keccak256};
 use alloy_rpc_types_eth::state::StateOverride;
 use alloy_rpc_types_eth::{
-    BlockOverrides, EIP1186AccountProofResponse, EIP1186StorageProof, TransactionRequest,
+    AccessListResult, BlockOverrides, EIP1186AccountProofResponse, EIP1186StorageProof,
+    TransactionRequest,
 };
 use alloy_serde::JsonStorageKey;
-use annex_evm::{AccountOverride, BlockEnv, CallRequest, Evm, Halt, Outcome, Status};
+use annex_evm::{AccountOverride, BlockEnv, CallRequest, Evm, Halt, Outcome, Status, Watchdog};
 use annex_state::StateReader;
 use annex_types::{TX_GAS_LIMIT_CAP, fees};
 use std::collections::BTreeMap;
 
-/// Gas of one `eth_call`.
-pub(crate) const CALL_GAS_CAP: u64 = 50_000_000;
 /// Storage slots of one `eth_getProof`.
 pub(crate) const MAX_PROOF_SLOTS: usize = 1024;
 /// Accounts and slots that overrides of one call may name.
@@ -38,14 +38,47 @@ impl<C: Chain> Api<C> {
         at: BlockId,
         overrides: Overrides,
     ) -> Result<alloy_primitives::Bytes, RpcError> {
+        let deadline = Deadline::after(self.limits.call_timeout);
         let mut evm = self.evm(at, overrides, 0)?;
-        let gas_limit = request.gas.unwrap_or(CALL_GAS_CAP).min(CALL_GAS_CAP);
+        let gas_limit = self.call_gas(&request);
         let call = prepare(&evm, request, gas_limit)?;
-        let outcome = evm.call(&call)??;
+        let expired = || deadline.passed();
+        let mut watchdog = Watchdog { expired: &expired, bytes: usize::MAX };
+        let outcome = evm.watched_call(&call, &mut watchdog);
+        let outcome = outcome.map_err(|error| deadline.failed(error))??;
         match outcome.status {
             Status::Success => Ok(outcome.output),
             _ => Err(failure(outcome)),
         }
+    }
+
+    pub fn call_gas(&self, request: &TransactionRequest) -> u64 {
+        let most = self.limits.call_gas;
+        request.gas.unwrap_or(most).min(most)
+    }
+
+    /// `eth_createAccessList`.
+    pub fn create_access_list(
+        &self,
+        request: TransactionRequest,
+        at: BlockId,
+        state: Option<StateOverride>,
+    ) -> Result<AccessListResult, RpcError> {
+        let deadline = Deadline::after(self.limits.call_timeout);
+        let mut evm = self.evm(at, Overrides { state, block: None }, 0)?;
+        let cap = TX_GAS_LIMIT_CAP.min(evm.block().gas_limit);
+        let gas_limit = request.gas.unwrap_or(cap).min(self.limits.call_gas);
+        let call = prepare(&evm, request, gas_limit)?;
+        let expired = || deadline.passed();
+        let mut watchdog = Watchdog { expired: &expired, bytes: usize::MAX };
+        let list = evm.access_list(&call, &mut watchdog);
+        let (access_list, outcome) = list.map_err(|error| deadline.failed(error))??;
+        let gas_used = U256::from(outcome.gas_used());
+        let error = match outcome.status {
+            Status::Success => None,
+            _ => Some(failure(outcome).to_string()),
+        };
+        Ok(AccessListResult { access_list, gas_used, error })
     }
 
     /// The gas limit a wallet should use; on L2 with data gas and a quarter more of that, for its price may rise.
@@ -57,6 +90,7 @@ impl<C: Chain> Api<C> {
     ) -> Result<U64, RpcError> {
         // On L2 the transaction may run in a later block than the open one. Code that works once per timestamp, such as
         // Uniswap's oracle, has to find a later one here, too.
+        let deadline = Deadline::after(self.limits.call_timeout);
         let mut evm = self.evm(at, overrides, u64::from(self.is_l2()))?;
         let cap = TX_GAS_LIMIT_CAP.min(evm.block().gas_limit);
         let gas_limit = request.gas.unwrap_or(cap).min(cap);
@@ -65,7 +99,10 @@ impl<C: Chain> Api<C> {
             false => 0,
         };
         let call = prepare(&evm, request, gas_limit)?;
-        match evm.estimate_gas(&call)?? {
+        let expired = || deadline.passed();
+        let mut watchdog = Watchdog { expired: &expired, bytes: usize::MAX };
+        let estimate = evm.estimate_gas(&call, &mut watchdog);
+        match estimate.map_err(|error| deadline.failed(error))?? {
             Ok(gas) => Ok(U64::from(gas.saturating_add(data_gas.saturating_add(data_gas / 4)))),
             Err(outcome) if outcome.status == Status::Halt(Halt::OutOfGas) => {
                 Err(RpcError::GasAllowance(call.gas_limit))
@@ -96,7 +133,7 @@ impl<C: Chain> Api<C> {
         block.data_gas(fees::data_size(&encoded))
     }
 
-    fn evm(
+    pub fn evm(
         &self,
         at: BlockId,
         overrides: Overrides,
@@ -104,40 +141,8 @@ impl<C: Chain> Api<C> {
     ) -> Result<Evm<State>, RpcError> {
         let (state, mut env) = self.state(at)?;
         env.timestamp += seconds_later;
-        if let Some(block) = overrides.block {
-            override_block(&mut env, block)?;
-        }
         let mut evm = Evm::new(self.chain.rules(), env, state);
-        let accounts = overrides.state.unwrap_or_default();
-        let slots = accounts.values().map(|account| {
-            let count = |slots: &Option<_>| slots.as_ref().map_or(0, B256Map::len);
-            1 + count(&account.state) + count(&account.state_diff)
-        });
-        if slots.sum::<usize>() > MAX_OVERRIDES {
-            return Err(RpcError::BadRequest("too many state overrides"));
-        }
-        for (address, account) in accounts {
-            if account.move_precompile_to.is_some() {
-                return Err(RpcError::BadRequest("movePrecompileToAddress is not supported"));
-            }
-            if account.state.is_some() && account.state_diff.is_some() {
-                return Err(RpcError::BadRequest("account has both 'state' and 'stateDiff'"));
-            }
-            let words = |slots: B256Map<_>| -> BTreeMap<U256, U256> {
-                slots
-                    .into_iter()
-                    .map(|(k, v): (_, alloy_primitives::B256)| (k.into(), v.into()))
-                    .collect()
-            };
-            let changes = AccountOverride {
-                nonce: account.nonce,
-                balance: account.balance,
-                code: account.code,
-                storage: account.state.map(words),
-                storage_diff: account.state_diff.map(words).unwrap_or_default(),
-            };
-            evm.override_account(address, changes)?;
-        }
+        overrides.apply(&mut evm)?;
         Ok(evm)
     }
 
@@ -156,7 +161,7 @@ impl<C: Chain> Api<C> {
         };
         let slots: Vec<U256> = keys.iter().map(|key| key.as_b256().into()).collect();
         let view = self.chain.store().at(number)?;
-        let limit = self.max_proof_changes;
+        let limit = self.limits.max_proof_changes;
         if view.changes_since(limit)? > limit {
             return Err(RpcError::ProofTooOld { block: number, limit });
         }
@@ -188,7 +193,60 @@ fn failure(outcome: Outcome) -> RpcError {
     }
 }
 
-fn override_block(env: &mut BlockEnv, block: BlockOverrides) -> Result<(), RpcError> {
+/// Makes accounts others for all that follows.
+pub(crate) fn override_state(
+    evm: &mut Evm<State>,
+    accounts: StateOverride,
+) -> Result<(), RpcError> {
+    let slots = accounts.values().map(|account| {
+        let count = |slots: &Option<_>| slots.as_ref().map_or(0, B256Map::len);
+        1 + count(&account.state) + count(&account.state_diff)
+    });
+    if slots.sum::<usize>() > MAX_OVERRIDES {
+        return Err(RpcError::BadRequest("too many state overrides"));
+    }
+    for (address, account) in accounts {
+        if account.move_precompile_to.is_some() {
+            return Err(RpcError::BadRequest("movePrecompileToAddress is not supported"));
+        }
+        if account.state.is_some() && account.state_diff.is_some() {
+            return Err(RpcError::BadRequest("account has both 'state' and 'stateDiff'"));
+        }
+        let words = |slots: B256Map<_>| -> BTreeMap<U256, U256> {
+            slots
+                .into_iter()
+                .map(|(k, v): (_, alloy_primitives::B256)| (k.into(), v.into()))
+                .collect()
+        };
+        let changes = AccountOverride {
+            nonce: account.nonce,
+            balance: account.balance,
+            code: account.code,
+            storage: account.state.map(words),
+            storage_diff: account.state_diff.map(words).unwrap_or_default(),
+        };
+        evm.override_account(address, changes)?;
+    }
+    Ok(())
+}
+
+impl Overrides {
+    /// Puts a call elsewhere than where its block says.
+    pub fn apply(self, evm: &mut Evm<State>) -> Result<(), RpcError> {
+        if let Some(block) = self.block {
+            let mut env = evm.block().clone();
+            override_block(&mut env, &block)?;
+            evm.enter_block(env);
+            for (number, hash) in block.block_hash.iter().flatten() {
+                evm.set_block_hash(*number, *hash);
+            }
+        }
+        override_state(evm, self.state.unwrap_or_default())
+    }
+}
+
+/// Changes what a block's transactions see of it.
+pub(crate) fn override_block(env: &mut BlockEnv, block: &BlockOverrides) -> Result<(), RpcError> {
     let small = |value: U256| {
         u64::try_from(value).map_err(|_| RpcError::BadRequest("block override out of range"))
     };
@@ -206,7 +264,7 @@ fn override_block(env: &mut BlockEnv, block: BlockOverrides) -> Result<(), RpcEr
 }
 
 /// A request as the EVM takes it. Where it names a fee, gas is bounded by what the sender can pay for.
-fn prepare(
+pub(crate) fn prepare(
     evm: &Evm<State>,
     request: TransactionRequest,
     gas_limit: u64,

@@ -3,7 +3,7 @@
 use alloy_primitives::{Address, B256, Bytes, Sealed, U256};
 use annex_evm::{BlockEnv, InvalidTransaction, Rules};
 use annex_state::{AccountInfo, Overlay, StateReader};
-use annex_store::{Store, StoreError, View};
+use annex_store::{Snapshot, Store, StoreError, View};
 use annex_types::promise::SignedPromise;
 use annex_types::{Header, Receipt, RecoveredTransaction, SignatureError, Transaction};
 use jsonrpsee::types::ErrorObjectOwned;
@@ -56,6 +56,9 @@ pub trait Chain: Send + Sync + 'static {
         std::future::ready(calls.iter().map(|_| Err(Rejected::NotLeader)).collect())
     }
 
+    /// How a sealed block began, to execute its transactions again.
+    fn opening(&self, snapshot: &Snapshot, header: &Header) -> Result<Opening, StoreError>;
+
     /// Every new head, once the store holds it.
     fn heads(&self) -> broadcast::Receiver<Arc<Sealed<Header>>>;
 
@@ -71,6 +74,14 @@ pub trait Chain: Send + Sync + 'static {
 
     /// Number of the newest block known to exist, while this node is behind it.
     fn syncing(&self) -> Option<u64>;
+}
+
+/// A block before its first transaction.
+#[derive(Clone, Debug)]
+pub struct Opening {
+    pub env: BlockEnv,
+    /// What the protocol writes over the parent's state: accounts of system contracts exist already.
+    pub slots: Vec<(Address, U256, U256)>,
 }
 
 /// The open block.

@@ -1,14 +1,16 @@
 //! Failures of calls and their JSON-RPC form: codes and wording are go-ethereum's where it has one (spec/rpc.md).
 
 use crate::chain::Rejected;
+use crate::simulate::SimulationError;
 use alloy_primitives::{B256, Bytes, U64};
 use alloy_sol_types::{Panic, Revert, SolError};
-use annex_evm::{Halt, InvalidTransaction};
+use annex_evm::{Halt, InvalidTransaction, TracerError};
 use annex_store::StoreError;
 use jsonrpsee::types::ErrorObjectOwned;
 use jsonrpsee::types::error::{INTERNAL_ERROR_CODE, INVALID_PARAMS_CODE};
+use std::time::Duration;
 
-const EXECUTION_ERROR: i32 = 3;
+pub(crate) const EXECUTION_ERROR: i32 = 3;
 /// EIP-7966.
 const SYNC_TIMEOUT: i32 = 4;
 /// EIP-7966.
@@ -50,6 +52,28 @@ pub(crate) enum RpcError {
     ProofTooOld { block: u64, limit: usize },
     #[error("block range exceeds {0} blocks")]
     TooManyBlocks(u64),
+    #[error("execution aborted (timeout = {}s)", .0.as_secs_f64())]
+    Timeout(Duration),
+    /// Too many heavy calls, for too long.
+    #[error("too many calls are being executed, try again later")]
+    Busy,
+    #[error(
+        "the trace exceeds the limit of this node; ask for less of it, or raise --rpc-trace-mib"
+    )]
+    TraceTooLarge,
+    #[error("transaction not found")]
+    UnknownTransaction,
+    #[error("genesis is not traceable")]
+    GenesisTrace,
+    #[error("tracing on top of pending is not supported")]
+    PendingTrace,
+    /// The block holds what its parent's state does not allow: `anvil_setBalance` set a balance in it.
+    #[error("block {0} cannot be executed again")]
+    NotReplayable(u64),
+    #[error(transparent)]
+    Tracer(#[from] TracerError),
+    #[error(transparent)]
+    Simulation(#[from] SimulationError),
     #[error("filter not found")]
     FilterNotFound,
     #[error("too many filters")]
@@ -76,7 +100,10 @@ impl RpcError {
     fn code(&self) -> i32 {
         match self {
             Self::Params(error) => error.code(),
-            Self::BadRequest(_) | Self::Rejected(Rejected::Malformed) => INVALID_PARAMS_CODE,
+            Self::BadRequest(_) | Self::Tracer(_) | Self::Rejected(Rejected::Malformed) => {
+                INVALID_PARAMS_CODE
+            }
+            Self::Simulation(error) => error.code(),
             Self::Store(StoreError::Pruned { .. } | StoreError::UnknownBlock(_)) => SERVER_ERROR,
             Self::Store(_) | Self::Cancelled | Self::Rejected(Rejected::Internal) => {
                 INTERNAL_ERROR_CODE
@@ -90,7 +117,9 @@ impl RpcError {
                 | Rejected::LeaderSilent
                 | Rejected::Stopping,
             ) => RESOURCE_UNAVAILABLE,
-            Self::TooManyLogs(_)
+            Self::Busy
+            | Self::TraceTooLarge
+            | Self::TooManyLogs(_)
             | Self::TooManyBlocks(_)
             | Self::TooManyFilters
             | Self::ProofTooOld { .. } => LIMIT_EXCEEDED,
@@ -98,6 +127,11 @@ impl RpcError {
             Self::SyncNotReady { .. } => SYNC_NOT_READY,
             Self::SyncNonceGap(_) => SYNC_NONCE_GAP,
             Self::UnknownBlock
+            | Self::Timeout(_)
+            | Self::UnknownTransaction
+            | Self::GenesisTrace
+            | Self::PendingTrace
+            | Self::NotReplayable(_)
             | Self::Halted(_)
             | Self::GasAllowance(_)
             | Self::Invalid(_)
@@ -129,7 +163,7 @@ impl From<RpcError> for ErrorObjectOwned {
 }
 
 /// `: reason` where revert data is an `Error(string)` or `Panic(uint256)`, as go-ethereum words it.
-fn reason(output: &Bytes) -> String {
+pub(crate) fn reason(output: &Bytes) -> String {
     if let Ok(revert) = Revert::abi_decode(output) {
         return format!(": {}", revert.reason);
     }

@@ -8,8 +8,6 @@ use alloy_consensus::Transaction as _;
 use alloy_eips::BlockNumberOrTag;
 use alloy_rpc_types_eth::FeeHistory;
 
-/// Blocks one `eth_feeHistory` may span, as in go-ethereum.
-pub(crate) const MAX_FEE_HISTORY: u64 = 1024;
 /// Percentiles one `eth_feeHistory` may ask for, as in go-ethereum.
 const MAX_PERCENTILES: usize = 100;
 /// Suggested tip on L1: 1 gwei, as Anvil's.
@@ -52,7 +50,7 @@ impl<C: Chain> Api<C> {
         if newest > head {
             return Err(RpcError::UnknownBlock);
         }
-        let count = count.min(MAX_FEE_HISTORY).min(newest + 1);
+        let count = count.min(self.limits.max_fee_history).min(newest + 1);
         let mut history = FeeHistory { oldest_block: newest + 1 - count, ..Default::default() };
         if count == 0 {
             return Ok(history);

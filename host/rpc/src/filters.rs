@@ -12,8 +12,6 @@ use std::time::{Duration, Instant};
 use tokio::sync::broadcast::Receiver;
 use tokio::sync::broadcast::error::TryRecvError;
 
-/// Filters that live at the same time.
-pub(crate) const MAX_FILTERS: usize = 1024;
 /// A filter that nobody polls for so long is forgotten.
 pub(crate) const FILTER_LIFETIME: Duration = Duration::from_secs(300);
 /// Blocks one poll of a block filter reports.
@@ -49,10 +47,10 @@ pub(crate) enum Changes {
 }
 
 impl Filters {
-    fn add(&mut self, kind: Kind) -> Result<U64, RpcError> {
+    fn add(&mut self, kind: Kind, most: usize) -> Result<U64, RpcError> {
         let now = Instant::now();
         self.filters.retain(|_, entry| now.duration_since(entry.polled) < FILTER_LIFETIME);
-        if self.filters.len() >= MAX_FILTERS {
+        if self.filters.len() >= most {
             return Err(RpcError::TooManyFilters);
         }
         self.next += 1;
@@ -79,19 +77,23 @@ impl<C: Chain> Api<C> {
         self.filters.lock().expect("no holder of this lock panics")
     }
 
+    fn add_filter(&self, kind: Kind) -> Result<U64, RpcError> {
+        self.filters().add(kind, self.limits.max_filters)
+    }
+
     pub fn new_filter(&self, filter: Filter) -> Result<U64, RpcError> {
         let next = self.head()? + 1;
-        self.filters().add(Kind::Logs { filter: Box::new(filter), next })
+        self.add_filter(Kind::Logs { filter: Box::new(filter), next })
     }
 
     pub fn new_block_filter(&self) -> Result<U64, RpcError> {
         let next = self.head()? + 1;
-        self.filters().add(Kind::Blocks(next))
+        self.add_filter(Kind::Blocks(next))
     }
 
     pub fn new_pending_transaction_filter(&self) -> Result<U64, RpcError> {
         let arrivals = self.chain.arrivals();
-        self.filters().add(Kind::Transactions(arrivals))
+        self.add_filter(Kind::Transactions(arrivals))
     }
 
     pub fn uninstall_filter(&self, id: U64) -> bool {

@@ -5,7 +5,7 @@ use alloy_consensus::{Transaction as _, TxReceipt as _};
 use alloy_eips::Typed2718;
 use alloy_eips::eip2718::Encodable2718;
 use alloy_eips::eip7840::BlobParams;
-use alloy_primitives::{Address, B256, Bloom, Bytes, TxKind, U8, U64, U128, U256};
+use alloy_primitives::{Address, B256, Bloom, Bytes, TxKind, U8, U64, U128, U256, keccak256};
 use alloy_rpc_types_eth::{BlockTransactions, Header as HeaderJson, Log};
 use annex_types::promise::SignedPromise;
 use annex_types::{Header, Promise, RecoveredTransaction, Transaction};
@@ -287,6 +287,29 @@ impl From<&MiniBlock> for MiniBlockJson {
             promise: block.promise.as_deref().map(PromiseJson::from),
             transactions: executed.iter().map(|tx| executed_transaction(tx, B256::ZERO)).collect(),
             receipts: executed.iter().map(|tx| ReceiptJson::new(tx, B256::ZERO)).collect(),
+        }
+    }
+}
+
+/// One notification of `miniBlocks` with the option `raw`: what the promise's root is made of.
+#[derive(Clone, Debug, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub(crate) struct RawMiniBlockJson {
+    promise: Option<PromiseJson>,
+    /// EIP-2718.
+    raw_transactions: Vec<Bytes>,
+    receipt_hashes: Vec<B256>,
+}
+
+impl From<&MiniBlock> for RawMiniBlockJson {
+    fn from(block: &MiniBlock) -> Self {
+        let executed = &block.transactions;
+        let raw = |e: &Arc<Executed>| e.transaction.transaction.encoded_2718().into();
+        let receipt = |e: &Arc<Executed>| keccak256(e.receipt.with_bloom_ref().encoded_2718());
+        Self {
+            promise: block.promise.as_deref().map(PromiseJson::from),
+            raw_transactions: executed.iter().map(raw).collect(),
+            receipt_hashes: executed.iter().map(receipt).collect(),
         }
     }
 }

@@ -4,24 +4,31 @@ mod api;
 mod batch;
 mod call;
 pub mod chain;
+mod connection;
+mod debug;
 mod error;
+mod fair;
 mod fees;
 mod filters;
 mod json;
+mod limits;
 mod logs;
 mod methods;
 mod routes;
 mod send;
 mod server;
+mod simulate;
 mod subscribe;
+mod txpool;
 
 pub use chain::{
-    Accepted, Arrival, Chain, Executed, Finality, MiniBlock, Pending, PendingState, Pool, Rejected,
-    Unsealed, decode_all, decode_raw,
+    Accepted, Arrival, Chain, Executed, Finality, MiniBlock, Opening, Pending, PendingState, Pool,
+    Rejected, Unsealed, decode_all, decode_raw,
 };
 pub use json::{PromiseJson, PromiseJsonError};
+pub use limits::{Limits, MAX_PROOF_CHANGES};
 pub use routes::{Reply, Route};
-pub use server::{Handle, MAX_PROOF_CHANGES, ServeError, ServerConfig, serve};
+pub use server::{Handle, Local, ServeError, ServerConfig, serve};
 
 #[cfg(test)]
 mod tests;

@@ -4,14 +4,10 @@ use crate::api::{Api, sealed_block};
 use crate::chain::Chain;
 use crate::error::RpcError;
 use crate::json::{self, Block};
+use crate::limits::Deadline;
 use alloy_eips::BlockNumberOrTag;
 use alloy_primitives::B256;
 use alloy_rpc_types_eth::{Filter, FilterBlockOption, Log};
-
-/// Blocks one search may span.
-pub(crate) const MAX_LOG_BLOCKS: u64 = 250_000;
-/// Logs one search may return.
-pub(crate) const MAX_LOGS: usize = 20_000;
 
 /// The logs of a block that pass the filter, whatever block range it names.
 pub(crate) fn matching_logs<'a>(
@@ -46,12 +42,15 @@ impl<C: Chain> Api<C> {
                 if to == BlockNumberOrTag::Pending {
                     logs.extend(self.pending_logs(filter)?);
                 }
-                if logs.len() > MAX_LOGS {
-                    return Err(RpcError::TooManyLogs(MAX_LOGS));
-                }
+                self.check_logs(&logs)?;
                 Ok(logs)
             }
         }
+    }
+
+    fn check_logs(&self, logs: &[Log]) -> Result<(), RpcError> {
+        let most = self.limits.max_logs;
+        if logs.len() > most { Err(RpcError::TooManyLogs(most)) } else { Ok(()) }
     }
 
     fn pending_logs(&self, filter: &Filter) -> Result<Vec<Log>, RpcError> {
@@ -67,19 +66,20 @@ impl<C: Chain> Api<C> {
         if from > to {
             return Ok(Vec::new());
         }
-        if to - from >= MAX_LOG_BLOCKS {
-            return Err(RpcError::TooManyBlocks(MAX_LOG_BLOCKS));
+        let most = self.limits.max_log_blocks;
+        if to - from >= most {
+            return Err(RpcError::TooManyBlocks(most));
         }
         let snapshot = self.snapshot()?;
         let candidates = snapshot
             .blocks_with_logs(from..=to, usize::MAX, |bloom| filter.matches_bloom(*bloom))?;
+        let deadline = Deadline::after(self.limits.call_timeout);
         let mut logs = Vec::new();
         for number in candidates {
+            deadline.check()?;
             let Some(block) = sealed_block(&snapshot, number)? else { continue };
             logs.extend(matching_logs(&block, filter));
-            if logs.len() > MAX_LOGS {
-                return Err(RpcError::TooManyLogs(MAX_LOGS));
-            }
+            self.check_logs(&logs)?;
         }
         Ok(logs)
     }

@@ -4,6 +4,7 @@ use crate::api::Api;
 use crate::call::Overrides;
 use crate::chain::Chain;
 use crate::error::RpcError;
+use crate::limits::Limits;
 use crate::{send, subscribe};
 use alloy_eips::eip2718::Encodable2718;
 use alloy_eips::{BlockId, BlockNumberOrTag};
@@ -15,8 +16,9 @@ use jsonrpsee::core::RegisterMethodError;
 use jsonrpsee::types::{ErrorObjectOwned, Params};
 use jsonrpsee::{IntoResponse, RpcModule};
 use serde::Serialize;
-use serde_json::{Map, Value, json};
+use serde_json::{Value, json};
 use std::sync::Arc;
+use tokio::sync::Semaphore;
 
 type Result<T> = core::result::Result<T, RpcError>;
 
@@ -26,9 +28,9 @@ const CLIENT_VERSION: &str = concat!("annex/v", env!("CARGO_PKG_VERSION"));
 /// All methods of spec/rpc.md for a chain. Namespaces that only one chain has are merged by the caller.
 pub(crate) fn module<C: Chain>(
     chain: Arc<C>,
-    max_proof_changes: usize,
+    limits: Limits,
 ) -> RpcModule<impl Send + Sync + 'static> {
-    let mut methods = Methods(RpcModule::new(Api::new(chain, max_proof_changes)));
+    let mut methods = Methods(RpcModule::new(Api::new(chain, limits)));
     let registered = register(&mut methods);
     registered.expect("every name is registered once");
     methods.0
@@ -38,6 +40,7 @@ fn register<C: Chain>(methods: &mut Methods<C>) -> core::result::Result<(), Regi
     chain(methods)?;
     accounts(methods)?;
     calls(methods)?;
+    traces(methods)?;
     blocks(methods)?;
     transactions(methods)?;
     logs(methods)?;
@@ -74,9 +77,37 @@ impl<C: Chain> Methods<C> {
     where
         R: Serialize + Clone + Send + 'static,
     {
+        self.beside(name, |api| &api.heavy, method)
+    }
+
+    /// A method that executes whole blocks, or records what an execution does: fewer of them at a time, so that they
+    /// leave the others their places.
+    fn trace<R>(
+        &mut self,
+        name: &'static str,
+        method: fn(&Api<C>, &mut Arguments<'_>) -> Result<R>,
+    ) -> Registered
+    where
+        R: Serialize + Clone + Send + 'static,
+    {
+        self.beside(name, |api| &api.traces, method)
+    }
+
+    fn beside<R>(
+        &mut self,
+        name: &'static str,
+        places: fn(&Api<C>) -> &Arc<Semaphore>,
+        method: fn(&Api<C>, &mut Arguments<'_>) -> Result<R>,
+    ) -> Registered
+    where
+        R: Serialize + Clone + Send + 'static,
+    {
         self.0.register_async_method(name, move |params, api, _| async move {
-            let permit = api.heavy.clone().acquire_owned().await;
-            let permit = permit.expect("the semaphore is never closed");
+            let place = places(&api).clone().acquire_owned();
+            let permit = match tokio::time::timeout(api.limits.queue_timeout, place).await {
+                Ok(permit) => permit.expect("the semaphore is never closed"),
+                Err(_) => return answer(Err(RpcError::Busy)),
+            };
             let shared = api.clone();
             let run = move || {
                 // Held by the work itself: who asked may hang up.
@@ -138,6 +169,8 @@ fn chain<C: Chain>(m: &mut Methods<C>) -> Registered {
         let highest = U64::from(highest);
         Ok(json!({ "startingBlock": U64::ZERO, "currentBlock": current, "highestBlock": highest }))
     })?;
+    m.light("eth_capabilities", |api, _| api.capabilities())?;
+    m.light("eth_coinbase", |api, _| Ok(api.chain.pending()?.env.beneficiary))?;
     m.light("eth_gasPrice", |api, _| Ok(U128::from(api.gas_price()?)))?;
     m.light("eth_maxPriorityFeePerGas", |api, _| Ok(U128::from(api.tip())))?;
     m.light("eth_blobBaseFee", |api, _| Ok(U128::from(api.chain.pending()?.env.blob_base_fee)))?;
@@ -171,6 +204,10 @@ fn accounts<C: Chain>(m: &mut Methods<C>) -> Registered {
         let (state, _) = api.state(args.block()?)?;
         Ok(B256::from(state.storage(address, U256::from_be_bytes(slot.as_b256().0))?))
     })?;
+    m.heavy("eth_getStorageValues", |api, args| {
+        let wanted = args.next()?;
+        api.storage_values(wanted, args.block()?)
+    })?;
     m.heavy("eth_getProof", |api, args| {
         let (address, keys) = (args.next()?, args.next()?);
         api.proof(address, keys, args.block()?)
@@ -191,6 +228,39 @@ fn calls<C: Chain>(m: &mut Methods<C>) -> Registered {
     })
 }
 
+fn traces<C: Chain>(m: &mut Methods<C>) -> Registered {
+    m.heavy("eth_createAccessList", |api, args| {
+        let (request, at) = (args.next::<TransactionRequest>()?, args.block()?);
+        api.create_access_list(request, at, args.optional()?)
+    })?;
+    m.trace("eth_simulateV1", |api, args| {
+        let payload = args.next()?;
+        api.simulate(payload, args.block()?)
+    })?;
+    m.trace("debug_traceTransaction", |api, args| {
+        let hash = args.next()?;
+        api.trace_transaction(hash, args.optional()?)
+    })?;
+    m.trace("debug_traceBlockByNumber", |api, args| {
+        let id = args.tag()?;
+        api.trace_block(id, args.optional()?)
+    })?;
+    m.trace("debug_traceBlockByHash", |api, args| {
+        let id = args.hash()?;
+        api.trace_block(id, args.optional()?)
+    })?;
+    m.trace("debug_traceCall", |api, args| {
+        let (request, at) = (args.next::<TransactionRequest>()?, args.block()?);
+        api.trace_call(request, at, args.optional()?.unwrap_or_default())
+    })?;
+    m.light("debug_getRawHeader", |api, args| api.raw_header(args.next()?))?;
+    m.heavy("debug_getRawReceipts", |api, args| api.raw_receipts(args.next()?))?;
+    m.light("debug_getRawTransaction", |api, args| {
+        let Some(tx) = api.raw_transaction(args.next()?)? else { return Ok(None) };
+        Ok(Some(Bytes::from(tx.transaction.encoded_2718())))
+    })
+}
+
 fn blocks<C: Chain>(m: &mut Methods<C>) -> Registered {
     m.heavy("eth_getBlockByNumber", |api, args| {
         let (id, full) = (args.tag()?, args.optional()?.unwrap_or_default());
@@ -203,6 +273,8 @@ fn blocks<C: Chain>(m: &mut Methods<C>) -> Registered {
     m.heavy("eth_getBlockReceipts", |api, args| {
         Ok(api.block(args.next()?)?.map(|block| block.receipts()))
     })?;
+    m.light("eth_getHeaderByNumber", |api, args| api.header_json(args.tag()?))?;
+    m.light("eth_getHeaderByHash", |api, args| api.header_json(args.hash()?))?;
     m.light("eth_getBlockTransactionCountByNumber", |api, args| {
         Ok(api.transaction_count(args.tag()?)?.map(U64::from))
     })?;
@@ -244,7 +316,10 @@ fn logs<C: Chain>(m: &mut Methods<C>) -> Registered {
         "eth_subscribe",
         "eth_subscription",
         "eth_unsubscribe",
-        |params, pending, api, _| subscribe::subscribe(params, pending, api),
+        |params, pending, api, extensions| {
+            let connection = extensions.get().cloned();
+            subscribe::subscribe(params, pending, api, connection)
+        },
     )?;
     Ok(())
 }
@@ -276,30 +351,14 @@ fn node<C: Chain>(m: &mut Methods<C>) -> Registered {
     m.light("web3_clientVersion", |_, _| Ok(CLIENT_VERSION))?;
     m.light("web3_sha3", |_, args| Ok(keccak256(args.next::<Bytes>()?)))?;
     m.light("rpc_modules", |_, _| {
-        Ok(json!({ "eth": "1.0", "net": "1.0", "rpc": "1.0", "txpool": "1.0", "web3": "1.0" }))
+        Ok(json!({ "debug": "1.0", "eth": "1.0", "net": "1.0", "rpc": "1.0", "txpool": "1.0", "web3": "1.0" }))
     })?;
-    m.light("txpool_status", |api, _| {
-        let pool = api.chain.pool();
-        let (pending, queued) = (U64::from(pool.executable.len()), U64::from(pool.queued.len()));
-        Ok(json!({ "pending": pending, "queued": queued }))
-    })?;
-    m.light("txpool_content", |api, _| {
-        let pool = api.chain.pool();
-        Ok(json!({ "pending": by_sender(&pool.executable), "queued": by_sender(&pool.queued) }))
-    })?;
+    m.light("txpool_status", |api, _| Ok(api.pool_status()))?;
+    m.heavy("txpool_content", |api, _| Ok(api.pool_content()))?;
+    m.heavy("txpool_contentFrom", |api, args| Ok(api.pool_content_from(args.next()?)))?;
+    m.heavy("txpool_inspect", |api, _| Ok(api.pool_inspect()))?;
     m.light("eth_getRawTransactionByHash", |api, args| {
         let Some(tx) = api.raw_transaction(args.next()?)? else { return Ok(None) };
         Ok(Some(Bytes::from(tx.transaction.encoded_2718())))
     })
-}
-
-/// sender → nonce → transaction, as go-ethereum has it.
-fn by_sender(transactions: &[Arc<annex_types::RecoveredTransaction>]) -> Value {
-    use alloy_consensus::Transaction as _;
-    let mut senders = Map::new();
-    for tx in transactions {
-        let sender = senders.entry(tx.sender.to_string()).or_insert_with(|| json!({}));
-        sender[tx.transaction.nonce().to_string()] = crate::json::pooled_transaction(tx);
-    }
-    Value::Object(senders)
 }

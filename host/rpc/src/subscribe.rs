@@ -2,8 +2,9 @@
 
 use crate::api::{Api, sealed_block};
 use crate::chain::{Arrival, Chain, MiniBlock};
+use crate::connection::Connection;
 use crate::error::RpcError;
-use crate::json::{self, MiniBlockJson};
+use crate::json::{self, MiniBlockJson, RawMiniBlockJson};
 use crate::logs::matching_logs;
 use alloy_eips::BlockNumberOrTag;
 use alloy_primitives::B256;
@@ -13,7 +14,7 @@ use jsonrpsee::core::server::{
     PendingSubscriptionSink, SubscriptionCloseResponse, SubscriptionSink,
 };
 use jsonrpsee::types::Params;
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use serde_json::value::to_raw_value;
 use std::sync::Arc;
@@ -32,8 +33,18 @@ enum Topic {
     Transactions {
         full: bool,
     },
-    MiniBlocks,
+    MiniBlocks {
+        raw: bool,
+    },
     Syncing,
+}
+
+/// Options of `miniBlocks`.
+#[derive(Debug, Default, Deserialize)]
+#[serde(default)]
+struct MiniBlockOptions {
+    /// Whether encoded transactions and hashes of receipts are wanted, which a promise is about, and not what they say.
+    raw: bool,
 }
 
 impl Topic {
@@ -57,7 +68,10 @@ impl Topic {
             "newPendingTransactions" => {
                 Ok(Self::Transactions { full: params.optional_next()?.unwrap_or_default() })
             }
-            "miniBlocks" => Ok(Self::MiniBlocks),
+            "miniBlocks" => {
+                let MiniBlockOptions { raw } = params.optional_next()?.unwrap_or_default();
+                Ok(Self::MiniBlocks { raw })
+            }
             "syncing" => Ok(Self::Syncing),
             _ => Err(RpcError::BadRequest("no such subscription")),
         }
@@ -90,6 +104,7 @@ pub(crate) async fn subscribe<C: Chain>(
     params: Params<'static>,
     pending: PendingSubscriptionSink,
     api: Arc<Api<C>>,
+    connection: Option<Arc<Connection>>,
 ) -> SubscriptionCloseResponse {
     let topic = match Topic::parse(&params) {
         Ok(topic) => topic,
@@ -107,7 +122,9 @@ pub(crate) async fn subscribe<C: Chain>(
             return SubscriptionCloseResponse::None;
         }
     };
-    let Ok(sink) = pending.accept().await else { return SubscriptionCloseResponse::None };
+    let Ok(sink) = pending.accept().await.map(|sink| Sink { sink, connection }) else {
+        return SubscriptionCloseResponse::None;
+    };
     let stream = async {
         match topic {
             Topic::Heads | Topic::Logs(_) => {
@@ -122,7 +139,7 @@ pub(crate) async fn subscribe<C: Chain>(
     };
     let end = tokio::select! {
         end = stream => end,
-        () = sink.closed() => Err(End::Closed),
+        () = sink.sink.closed() => Err(End::Closed),
     };
     match end {
         Ok(()) | Err(End::Closed) => SubscriptionCloseResponse::None,
@@ -134,7 +151,7 @@ pub(crate) async fn subscribe<C: Chain>(
 /// Every sealed block from number `next` on, each once, also where the channel has dropped some.
 async fn blocks<C: Chain>(
     api: &Api<C>,
-    sink: &SubscriptionSink,
+    sink: &Sink,
     mut heads: Receiver<Arc<alloy_primitives::Sealed<annex_types::Header>>>,
     mut next: u64,
     topic: &Topic,
@@ -160,7 +177,7 @@ async fn blocks<C: Chain>(
 
 async fn report_block<C: Chain>(
     api: &Api<C>,
-    sink: &SubscriptionSink,
+    sink: &Sink,
     number: u64,
     topic: &Topic,
 ) -> Result<(), End> {
@@ -186,7 +203,7 @@ async fn report_block<C: Chain>(
 }
 
 async fn transactions(
-    sink: &SubscriptionSink,
+    sink: &Sink,
     mut arrivals: Receiver<Arrival>,
     topic: &Topic,
 ) -> Result<(), End> {
@@ -209,13 +226,10 @@ async fn transactions(
     }
 }
 
-async fn report_executed(
-    sink: &SubscriptionSink,
-    block: &MiniBlock,
-    topic: &Topic,
-) -> Result<(), End> {
+async fn report_executed(sink: &Sink, block: &MiniBlock, topic: &Topic) -> Result<(), End> {
     match topic {
-        Topic::MiniBlocks => send(sink, &MiniBlockJson::from(block)).await,
+        Topic::MiniBlocks { raw: false } => send(sink, &MiniBlockJson::from(block)).await,
+        Topic::MiniBlocks { raw: true } => send(sink, &RawMiniBlockJson::from(block)).await,
         Topic::PendingLogs(filter) => {
             let logs = block.transactions.iter().flat_map(|tx| json::logs(tx, B256::ZERO));
             let logs: Vec<_> = logs.filter(|log| filter.matches(&log.inner)).collect();
@@ -238,7 +252,19 @@ async fn report_executed(
     }
 }
 
-async fn send<T: Serialize>(sink: &SubscriptionSink, item: &T) -> Result<(), End> {
+/// A subscriber, and the connection on which what it was sent waits to be read.
+struct Sink {
+    sink: SubscriptionSink,
+    connection: Option<Arc<Connection>>,
+}
+
+async fn send<T: Serialize>(sink: &Sink, item: &T) -> Result<(), End> {
     let json = to_raw_value(item).expect("maps have string keys");
-    sink.send(json).await.map_err(|_| End::Closed)
+    if let Some(connection) = &sink.connection {
+        if connection.is_behind() {
+            return Err(End::Behind);
+        }
+        connection.answered(json.get().len());
+    }
+    sink.sink.send(json).await.map_err(|_| End::Closed)
 }

@@ -1,8 +1,11 @@
 //! Drives the real server over sockets.
 
 mod chain;
+mod execution;
+mod hostile;
+mod shapes;
 
-use crate::{PromiseJson, Reply, Route, ServerConfig, serve};
+use crate::{Limits, PromiseJson, Reply, Route, ServerConfig, serve};
 use alloy_eips::Decodable2718;
 use alloy_primitives::{Address, B256, Bytes, U64, U256, keccak256};
 use annex_evm::Rules;
@@ -33,7 +36,7 @@ impl Node {
         let key = key(1);
         let chain = TestChain::new(rules, &[address_of(&key), address_of(&chain::key(2))]);
         let mut config = ServerConfig::new(([127, 0, 0, 1], 0).into());
-        config.max_request = 1 << 20;
+        config.limits.max_request = 1 << 20;
         change(&mut config);
         let health = Route::new("/health", |_| async { Reply::json(200, "{\"ok\":true}") });
         let blobs = Route::new("/eth/v1/", |path| async move { Reply::text(path) });
@@ -435,7 +438,7 @@ async fn logs_and_filters() {
     assert_eq!(node.get("eth_uninstallFilter", json!([logs])).await, json!(false));
     let gone = node.error("eth_getFilterChanges", json!([logs])).await;
     assert_eq!(gone, (-32000, "filter not found".to_owned()));
-    for _ in 0..crate::filters::MAX_FILTERS - 2 {
+    for _ in 0..Limits::default().max_filters - 2 {
         node.get("eth_newBlockFilter", json!([])).await;
     }
     assert_eq!(node.error("eth_newBlockFilter", json!([])).await.0, -32005);
@@ -454,6 +457,7 @@ async fn subscriptions_miss_nothing() {
     let mut pending_logs = subscribe(rpc_params!["logs", pending]).await;
     let mut transactions = subscribe(rpc_params!["newPendingTransactions"]).await;
     let mut mini = subscribe(rpc_params!["miniBlocks"]).await;
+    let mut raw = subscribe(rpc_params!["miniBlocks", json!({ "raw": true })]).await;
     for nonce in 0..2 {
         let hash = node.send(nonce, COUNTER, 0, word(nonce)).await;
         assert_eq!(next(&mut transactions).await, hash);
@@ -466,6 +470,15 @@ async fn subscriptions_miss_nothing() {
             serde_json::from_value(block["promise"].clone()).expect("promise");
         let signed = SignedPromise::try_from(promise).expect("signed promise");
         assert_eq!(signed.signer(&lease_domain()), Ok(address_of(&key(99))));
+        // What the promise covers, without what it says.
+        let raw = next(&mut raw).await;
+        assert_eq!(raw["promise"], block["promise"]);
+        let words = |list: &Value| -> Vec<Bytes> {
+            serde_json::from_value(list.clone()).expect("a list of bytes")
+        };
+        let (encoded, receipts) = (words(&raw["rawTransactions"]), words(&raw["receiptHashes"]));
+        let leaf = promise::leaf(keccak256(&encoded[0]), B256::from_slice(&receipts[0]));
+        assert_eq!((encoded.len(), signed.promise.root), (1, promise::root(&[leaf])));
     }
     // More heads at once than the channel holds: each is reported once and in order.
     for _ in 0..100 {
@@ -520,7 +533,7 @@ async fn proofs_hold_against_the_state_root() {
 #[tokio::test]
 async fn a_proof_of_an_old_state_is_bounded_by_what_changed_since() {
     // A block changes the sender, the contract, its slot and the beneficiary.
-    let node = Node::with(Rules::L2, |config| config.max_proof_changes = 12).await;
+    let node = Node::with(Rules::L2, |config| config.limits.max_proof_changes = 12).await;
     for nonce in 0..8 {
         node.send(nonce, COUNTER, 0, word(nonce + 1)).await;
         node.chain.seal();

@@ -11,7 +11,7 @@ use annex_evm::{BlockEnv, Evm, InvalidTransaction, Outcome, Rules};
 use annex_state::{
     AccountInfo, EMPTY_ROOT, KECCAK_EMPTY, Overlay, StateChanges, StateReader, apply_changes,
 };
-use annex_store::{BlockCommit, Options, Store, StoreError};
+use annex_store::{BlockCommit, Options, Snapshot, Store, StoreError};
 use annex_types::{Receipt, RecoveredTransaction, Transaction, TxType, promise};
 use k256::ecdsa::SigningKey;
 use std::sync::{Arc, Mutex, OnceLock};
@@ -367,6 +367,10 @@ impl Chain for TestChain {
     async fn send_raw(&self, transactions: Vec<Bytes>) -> Vec<Result<Accepted, Rejected>> {
         self.handoffs.lock().expect("no panic").push(transactions.len());
         transactions.iter().map(|raw| self.take(raw)).collect()
+    }
+
+    fn opening(&self, _: &Snapshot, header: &Header) -> Result<Opening, StoreError> {
+        Ok(Opening { env: self.env(header), slots: Vec::new() })
     }
 
     fn heads(&self) -> broadcast::Receiver<Arc<Sealed<Header>>> {

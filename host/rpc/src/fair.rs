@@ -1,0 +1,85 @@
+//! The outermost layer of calls: each waits for its connection's turn, and what it answers is counted until it is read.
+
+use crate::connection::Connection;
+use jsonrpsee::core::middleware::{Batch, Notification, RpcServiceT};
+use jsonrpsee::core::server::MethodResponse;
+use jsonrpsee::types::error::INTERNAL_ERROR_CODE;
+use jsonrpsee::types::{ErrorObject, Id, Request};
+use std::sync::Arc;
+
+#[derive(Clone, Copy)]
+pub(crate) struct FairLayer;
+
+impl<S> tower::Layer<S> for FairLayer {
+    type Service = Fair<S>;
+
+    fn layer(&self, inner: S) -> Fair<S> {
+        Fair { inner }
+    }
+}
+
+#[derive(Clone)]
+pub(crate) struct Fair<S> {
+    inner: S,
+}
+
+/// What a call is answered on a connection that is gone: nobody reads it.
+fn gone(id: Id<'_>) -> MethodResponse {
+    let error = ErrorObject::owned(INTERNAL_ERROR_CODE, "connection closed", None::<()>);
+    MethodResponse::error(id, error)
+}
+
+impl<S> RpcServiceT for Fair<S>
+where
+    S: RpcServiceT<
+            MethodResponse = MethodResponse,
+            NotificationResponse = MethodResponse,
+            BatchResponse = MethodResponse,
+        > + Send
+        + Sync
+        + Clone
+        + 'static,
+{
+    type MethodResponse = MethodResponse;
+    type NotificationResponse = MethodResponse;
+    type BatchResponse = MethodResponse;
+
+    fn call<'a>(
+        &self,
+        request: Request<'a>,
+    ) -> impl Future<Output = Self::MethodResponse> + Send + 'a {
+        let inner = self.inner.clone();
+        async move {
+            let Some(connection) = request.extensions().get::<Arc<Connection>>().cloned() else {
+                return inner.call(request).await;
+            };
+            let Some(_turn) = connection.turn().await else { return gone(request.id) };
+            let response = inner.call(request).await;
+            connection.answered(response.as_json().get().len());
+            response
+        }
+    }
+
+    fn batch<'a>(
+        &self,
+        mut batch: Batch<'a>,
+    ) -> impl Future<Output = Self::BatchResponse> + Send + 'a {
+        let inner = self.inner.clone();
+        async move {
+            let Some(connection) = batch.extensions().get::<Arc<Connection>>().cloned() else {
+                return inner.batch(batch).await;
+            };
+            let Some(_turn) = connection.turn().await else { return gone(Id::Null) };
+            let response = inner.batch(batch).await;
+            connection.answered(response.as_json().get().len());
+            response
+        }
+    }
+
+    fn notification<'a>(
+        &self,
+        notification: Notification<'a>,
+    ) -> impl Future<Output = Self::NotificationResponse> + Send + 'a {
+        self.inner.notification(notification)
+    }
+}

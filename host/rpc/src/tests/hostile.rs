@@ -1,0 +1,197 @@
+//! Clients that want to hurt.
+
+use super::*;
+use crate::Local;
+use tokio::io::AsyncReadExt;
+
+/// Whether the server has closed the socket.
+async fn is_closed(socket: &mut TcpStream, patience: Duration) -> bool {
+    let mut byte = [0; 1];
+    match tokio::time::timeout(patience, socket.read(&mut byte)).await {
+        Ok(Ok(0)) | Ok(Err(_)) => true,
+        Ok(Ok(_)) | Err(_) => false,
+    }
+}
+
+async fn ask(addr: std::net::SocketAddr) -> Result<(u16, String), std::io::Error> {
+    let body = r#"{"jsonrpc":"2.0","id":1,"method":"eth_chainId","params":[]}"#;
+    let request = format!(
+        "POST / HTTP/1.1\r\nhost: x\r\ncontent-type: application/json\r\ncontent-length: {}\r\n\r\n{body}",
+        body.len()
+    );
+    let mut socket = TcpStream::connect(addr).await?;
+    Ok(exchange(&mut socket, request.as_bytes()).await)
+}
+
+#[tokio::test]
+async fn idle_sockets_make_place_for_those_that_ask() {
+    let node = Node::with(Rules::L2, |config| config.limits.max_connections = 8).await;
+    let addr = node.handle.addr;
+    let mut idle = Vec::new();
+    for index in 0..32 {
+        let mut socket = TcpStream::connect(addr).await.expect("connect");
+        if index % 2 == 0 {
+            socket
+                .write_all(b"POST / HTTP/1.1\r\nhost: x\r\ncontent-le")
+                .await
+                .expect("half a head");
+        }
+        idle.push(socket);
+        assert_eq!(ask(addr).await.expect("an answer").0, 200);
+    }
+    let mut closed = 0;
+    for socket in &mut idle {
+        closed += usize::from(is_closed(socket, Duration::from_millis(50)).await);
+    }
+    assert!(closed >= 24, "{closed} of 32 sockets were closed");
+}
+
+#[tokio::test]
+async fn a_request_that_never_arrives_is_given_up() {
+    let node = Node::with(Rules::L2, |config| {
+        config.limits.idle_timeout = Duration::from_millis(300);
+        config.limits.request_timeout = Duration::from_millis(300);
+    })
+    .await;
+    let mut silent = TcpStream::connect(node.handle.addr).await.expect("connect");
+    let mut head = TcpStream::connect(node.handle.addr).await.expect("connect");
+    head.write_all(b"POST / HTTP/1.1\r\nhost: x\r\n").await.expect("half a head");
+    let mut body = TcpStream::connect(node.handle.addr).await.expect("connect");
+    let begun = b"POST / HTTP/1.1\r\nhost: x\r\ncontent-type: application/json\r\ncontent-length: 100\r\n\r\n{";
+    body.write_all(begun).await.expect("half a body");
+    assert!(is_closed(&mut silent, Duration::from_secs(5)).await);
+    assert!(is_closed(&mut head, Duration::from_secs(5)).await);
+    let mut answer = String::new();
+    let read = tokio::time::timeout(Duration::from_secs(5), body.read_to_string(&mut answer)).await;
+    read.expect("in time").expect("text");
+    assert!(answer.starts_with("HTTP/1.1 408"), "{answer}");
+}
+
+/// Asks for much over a WebSocket and reads nothing.
+#[tokio::test]
+async fn who_reads_nothing_is_left() {
+    let node = Node::with(Rules::L2, |config| {
+        config.limits.write_timeout = Duration::from_millis(500);
+        config.limits.max_unread = 1 << 20;
+    })
+    .await;
+    let mut socket = TcpStream::connect(node.handle.addr).await.expect("connect");
+    let upgrade = b"GET / HTTP/1.1\r\nhost: x\r\nconnection: upgrade\r\nupgrade: websocket\r\nsec-websocket-version: 13\r\nsec-websocket-key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n";
+    socket.write_all(upgrade).await.expect("upgrade");
+    let mut answer = [0; 1024];
+    let read = socket.read(&mut answer).await.expect("an answer");
+    assert!(answer[..read].starts_with(b"HTTP/1.1 101"));
+    let request =
+        json!({ "jsonrpc": "2.0", "id": 1, "method": "web3_clientVersion", "params": [] });
+    let batch = vec![request; 500];
+    let text = json!(batch).to_string();
+    let mut frame = vec![0x81, 0xff];
+    frame.extend((text.len() as u64).to_be_bytes());
+    frame.extend([0; 4]);
+    frame.extend(text.as_bytes());
+    let flood = async {
+        // Each answer is 30 KiB: far more than sockets hold.
+        for _ in 0..20_000 {
+            if socket.write_all(&frame).await.is_err() {
+                return true;
+            }
+        }
+        false
+    };
+    let ended = tokio::time::timeout(Duration::from_secs(20), flood).await;
+    assert_eq!(ended, Ok(true), "the connection is closed");
+    assert_eq!(ask(node.handle.addr).await.expect("an answer").0, 200);
+}
+
+#[tokio::test]
+async fn stopping_does_not_wait_for_those_who_read_nothing() {
+    let node = Node::start(Rules::L2).await;
+    let _socket = TcpStream::connect(node.handle.addr).await.expect("connect");
+    let started = Instant::now();
+    let Node { handle, .. } = node;
+    handle.stop().await;
+    assert!(started.elapsed() < Duration::from_secs(15));
+}
+
+/// Whatever a body holds, the answer is JSON-RPC or nothing, and nothing panics.
+#[tokio::test]
+async fn any_body_has_an_answer() {
+    let chain = TestChain::new(Rules::L2, &[]);
+    let local = Local::new(Limits::default(), chain, jsonrpsee::RpcModule::new(()), Vec::new());
+    let local = local.expect("methods");
+    let seed = std::env::var("ANNEX_SEED").ok().and_then(|seed| seed.parse().ok()).unwrap_or(7u64);
+    let mut random = seed;
+    let mut next = move || {
+        random =
+            random.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+        (random >> 33) as usize
+    };
+    let deep = format!("{}{}", "[".repeat(100_000), "]".repeat(100_000));
+    let params = [
+        "null",
+        "{}",
+        "[]",
+        "[[]]",
+        "[{}]",
+        "[null]",
+        "[\"0x\"]",
+        "[\"latest\"]",
+        "[\"pending\",true]",
+        "[-1]",
+        "[1e400]",
+        "[\"0xffffffffffffffffffffffff\"]",
+        "[{\"fromBlock\":\"0x0\",\"toBlock\":\"0xffffffffffffffff\"}]",
+        "[{\"to\":\"0x00000000000000000000000000000000000c0001\",\"gas\":\"0xffffffffffffffff\"},\"latest\",{\"x\":1}]",
+        "[{\"blockStateCalls\":[{\"calls\":[{}]}]}]",
+        "[\"\\ud800\"]",
+        "[{\"blockHash\":\"0x0\"}]",
+        "{\"a\":{\"b\":[]}}",
+    ];
+    let names: Vec<String> = {
+        let modules = crate::methods::module(TestChain::new(Rules::L2, &[]), Limits::default());
+        modules.method_names().map(str::to_owned).collect()
+    };
+    assert!(names.len() > 60, "{names:?}");
+    for name in &names {
+        for params in params {
+            let body = format!(r#"{{"jsonrpc":"2.0","id":1,"method":"{name}","params":{params}}}"#);
+            let (status, answer) = local.post(body.clone().into_bytes()).await.expect("an answer");
+            let answer: Value =
+                serde_json::from_slice(&answer).unwrap_or_else(|_| panic!("{body}: HTTP {status}"));
+            assert_eq!(answer["jsonrpc"], "2.0", "{body}");
+            assert!(
+                answer.get("result").is_some() != answer.get("error").is_some(),
+                "{body}: {answer}"
+            );
+            // Subscriptions need a WebSocket; jsonrpsee says so with this code.
+            assert!(
+                name.ends_with("subscribe") || answer["error"]["code"] != -32603,
+                "{body}: {answer}"
+            );
+        }
+    }
+    for case in 0..2_000 {
+        let name = &names[next() % names.len()];
+        let mut body = format!(
+            r#"{{"jsonrpc":"2.0","id":1,"method":"{name}","params":{}}}"#,
+            params[next() % params.len()]
+        )
+        .into_bytes();
+        for _ in 0..next() % 4 {
+            let at = next() % body.len();
+            body[at] = next() as u8;
+        }
+        let (status, answer) = local.post(body).await.expect("an answer");
+        let answer = serde_json::from_slice::<Value>(&answer);
+        assert!(answer.is_ok() || status != 200, "seed {seed}, case {case}: HTTP {status}");
+    }
+    for bomb in [
+        deep.clone(),
+        format!(r#"{{"jsonrpc":"2.0","id":1,"method":"eth_call","params":[{deep}]}}"#),
+        "[".repeat(1 << 20),
+    ] {
+        let (_, answer) = local.post(bomb.into_bytes()).await.expect("an answer");
+        let answer: Value = serde_json::from_slice(&answer).expect("JSON");
+        assert!(answer["error"]["code"].is_i64(), "{answer}");
+    }
+}
