@@ -12,6 +12,7 @@ use annex_l1::settlement::{
     self, ClaimState, ClaimStatus, CommitmentView, Range, Settlement, TournamentState,
 };
 use annex_l1::{Deployment, DeploymentFileError, L1Client, L1Error, withdrawal::OutputProof};
+use annex_settle::{Commitment, PHASE_CHILD, PHASE_OVER, PHASE_PROVE, Params};
 use clap::{Args, Subcommand};
 use serde::Deserialize;
 use serde_json::json;
@@ -215,22 +216,20 @@ fn print_ranges(chain: &Chain, state: &Settlement) {
 
 /// The matches that are played, with what each side has left.
 fn print_matches(chain: &Chain, state: &Settlement) {
-    let grace = chain.deployment.parameters.move_grace;
+    let params = Params::from(&chain.deployment.parameters);
     let header = ["MATCH", "ABOUT", "BETWEEN", "AMONG", "ON TURN", "CLOCKS"];
     let mut table = Table::new(header);
     for tournament in state.tournaments.values() {
-        for m in tournament.matches.iter().filter(|m| m.phase != dispute::OVER) {
+        for m in tournament.matches.iter().filter(|m| m.phase != PHASE_OVER) {
             let side = |root| tournament.commitments.iter().find(|c| c.root == root);
             let (Some(one), Some(two)) = (side(m.one), side(m.two)) else { continue };
             let by = |c: &CommitmentView| ui::short_address(c.claimer);
             let clock = |c: &CommitmentView| {
-                let turn =
-                    if c.since == 0 { 0 } else { state.at.timestamp.saturating_sub(c.since) };
-                ui::duration(c.clock.saturating_sub(turn.saturating_sub(grace)))
+                ui::duration(Commitment::from(c.clone()).left(state.at.timestamp, &params))
             };
             let on_turn = match m.phase {
-                dispute::CHILD => format!("tournament {}", m.child),
-                dispute::PROVE => "L1, by a proof".to_owned(),
+                PHASE_CHILD => format!("tournament {}", m.child),
+                PHASE_PROVE => "L1, by a proof".to_owned(),
                 _ => by(if m.oneMoves { one } else { two }),
             };
             table.row([
@@ -279,11 +278,11 @@ fn claim_status(claim: &ClaimState, state: &Settlement) -> String {
 
 fn is_playing(commitment: &CommitmentView, tournament: Option<&TournamentState>) -> bool {
     let matches = tournament.map_or(&[][..], |t| &t.matches);
-    matches.iter().any(|m| m.id == commitment.currentMatch && m.phase != dispute::OVER)
+    matches.iter().any(|m| m.id == commitment.currentMatch && m.phase != PHASE_OVER)
 }
 
 fn open_matches(tournament: &TournamentState) -> usize {
-    tournament.matches.iter().filter(|m| m.phase != dispute::OVER).count()
+    tournament.matches.iter().filter(|m| m.phase != PHASE_OVER).count()
 }
 
 /// Columns as wide as their widest cell.

@@ -6,7 +6,10 @@ mod prove;
 mod sell;
 mod withdraw;
 
-use crate::rpc_client::{RpcClient, RpcError};
+use crate::{
+    rpc_client::{RpcClient, RpcError},
+    ui,
+};
 use alloy_primitives::{Address, B256, Bytes, TxKind, U256, utils::UnitsError};
 use alloy_signer_local::{LocalSignerError, PrivateKeySigner};
 use annex_l1::{Call, Deployment, Included, L1Client, L1Error, SendLimits, SendOutcome, Sender};
@@ -92,9 +95,9 @@ pub enum WalletError {
     #[error("token {0} does not say what it is; is it an ERC-20 token on L2?")]
     NotAToken(Address),
     #[error("not provable yet: {0}; --wait waits")]
-    NotProvable(String),
+    NotProvable(exit::Unclaimed),
     #[error("not final yet: {0}; --wait waits")]
-    NotFinal(String),
+    NotFinal(exit::Pending),
     #[error("it is not proved yet; first: annex wallet prove {0}")]
     NotProved(B256),
     #[error("it is finalised already")]
@@ -106,9 +109,11 @@ pub enum WalletError {
     #[error("--max-discount is no percentage between 0 and 100")]
     Discount,
     #[error(
-        "the node's buyer pays {quote} ether, which is less than {least}; name a --price to offer it to everybody"
+        "the node's buyer pays {} ether, which is less than {}; name a --price to offer it to everybody",
+        ui::ether(*quote),
+        ui::ether(*least)
     )]
-    QuoteTooLow { quote: String, least: String },
+    QuoteTooLow { quote: U256, least: U256 },
 }
 
 pub async fn run(wallet: Wallet) -> Result<(), WalletError> {

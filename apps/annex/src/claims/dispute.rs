@@ -7,12 +7,8 @@ use annex_l1::Deployment;
 use annex_l1::settlement::{
     ClaimsEvents, Event, Logged, MatchView, Settlement, TournamentEvents, TournamentState,
 };
+use annex_settle::{Commitment, PHASE_CHILD, PHASE_PROVE, Params};
 use std::collections::{BTreeMap, BTreeSet};
-
-/// `MatchView.phase` (contracts/src/l1/Tournament.sol).
-pub const CHILD: u8 = 1;
-pub const PROVE: u8 = 2;
-pub const OVER: u8 = 3;
 
 /// Binary logarithm of the instructions between two states of level 1.
 const STRIDE: u32 = 20;
@@ -22,7 +18,7 @@ const MATCH_BITS: usize = 32;
 /// What was told so far, and who is who.
 pub struct Story {
     bond: U256,
-    move_grace: u64,
+    params: Params,
     /// Only events of tournaments from this one on are told.
     oldest: U256,
     /// The past is not told, except of what is still open.
@@ -45,7 +41,7 @@ impl Story {
     pub fn new(deployment: &Deployment) -> Self {
         Self {
             bond: deployment.parameters.bond,
-            move_grace: deployment.parameters.move_grace,
+            params: Params::from(&deployment.parameters),
             oldest: U256::ZERO,
             past: true,
             settled: false,
@@ -306,15 +302,12 @@ impl Story {
         let at = grouped(self.place(id, m.index));
         let what = format!("match {name}, {}", covered(tournament.view.level));
         match m.phase {
-            CHILD => format!("{what}: decided by tournament {}", m.child),
-            PROVE => format!("{what}: instruction {at} is to be proved on L1"),
+            PHASE_CHILD => format!("{what}: decided by tournament {}", m.child),
+            PHASE_PROVE => format!("{what}: instruction {at} is to be proved on L1"),
             _ => {
                 let root = if m.oneMoves { m.one } else { m.two };
                 let mover = tournament.commitments.iter().find(|c| c.root == root);
-                let left = mover.map_or(0, |c| {
-                    let spent = now.saturating_sub(c.since).saturating_sub(self.move_grace);
-                    c.clock.saturating_sub(spent)
-                });
+                let left = mover.map_or(0, |c| Commitment::from(c.clone()).left(now, &self.params));
                 format!(
                     "{what}: 2^{} {} from {at}; {} is on turn, {} on its clock",
                     m.height,

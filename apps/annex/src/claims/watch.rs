@@ -7,6 +7,7 @@ use super::{
 use crate::{rpc_client::parse_quantity, ui};
 use alloy_primitives::{Address, U256};
 use annex_l1::settlement::{self, Settlement};
+use annex_settle::PHASE_OVER;
 use clap::Args;
 use serde_json::json;
 
@@ -63,7 +64,7 @@ pub async fn run(args: WatchArgs) -> Result<(), ClaimsError> {
 /// Every open match, and who is on turn for how long.
 async fn footer(chain: &Chain, state: &Settlement, story: &Story) -> String {
     let matches = state.tournaments.values().flat_map(|tournament| {
-        let open = tournament.matches.iter().filter(|m| m.phase != super::dispute::OVER);
+        let open = tournament.matches.iter().filter(|m| m.phase != PHASE_OVER);
         open.map(move |m| story.standing(m, tournament, state.at.timestamp))
     });
     let mut lines: Vec<String> = matches.collect();

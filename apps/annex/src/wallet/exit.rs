@@ -1,15 +1,18 @@
 //! How far a withdrawal is.
 
-use super::{Chain, ChainArgs, WalletError};
+use super::{Chain, ChainArgs, WalletError, withdraw::IToken};
 use crate::ui::{self, Paint, paint};
 use alloy_primitives::{B256, Bytes, Log, U64, U256};
-use annex_l1::exit_market;
+use alloy_sol_types::SolCall;
+use annex_l1::contracts::L1StandardBridge::finalizeBridgeERC20Call;
 use annex_l1::settlement::{self, ClaimState, ClaimStatus, RangeStatus};
 use annex_l1::withdrawal::{OutputProof, PortalStatus, Proven, Withdrawal, portal_status};
+use annex_l1::{L1Error, exit_market};
 use annex_types::predeploys;
 use clap::Args;
 use serde::Deserialize;
 use serde_json::json;
+use std::fmt;
 
 /// Newest claims among which one is looked for.
 const CLAIMS: u64 = 512;
@@ -50,6 +53,60 @@ pub enum Stage {
     Proved(Proven),
     Finalizable(Proven),
     Finalized,
+}
+
+/// No claim covers a block; ranges are opened every so many seconds.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Unclaimed {
+    block: u64,
+    interval: u64,
+}
+
+impl fmt::Display for Unclaimed {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let (block, interval) = (self.block, ui::duration(self.interval));
+        write!(
+            f,
+            "no claim covers block {block} yet; a claimer opens a range every {interval} while withdrawals wait"
+        )
+    }
+}
+
+/// When a claim settles.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Settles {
+    UnknownRange,
+    Already,
+    Undisputed { seconds: u64 },
+    Disputed,
+}
+
+impl fmt::Display for Settles {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::UnknownRange => f.write_str("its range is unknown"),
+            Self::Already => f.write_str("settled"),
+            Self::Undisputed { seconds } => {
+                write!(f, "can settle in {} unless disputed", ui::duration(*seconds))
+            }
+            Self::Disputed => {
+                f.write_str("disputed: settles when the dispute is over (annex claims)")
+            }
+        }
+    }
+}
+
+/// A claim that has not settled.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Pending {
+    pub claim: u64,
+    pub settles: Settles,
+}
+
+impl fmt::Display for Pending {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "claim {} {}", self.claim, self.settles)
+    }
 }
 
 /// A claim, what its output root is made of, and the withdrawal's proof in it.
@@ -134,6 +191,23 @@ impl Chain {
         Ok(Stage::Initiated)
     }
 
+    /// What L1 pays, for people. Of a token in its own units, if it has any on L1.
+    pub async fn pays(&self, withdrawal: &Withdrawal) -> Result<String, WalletError> {
+        let bridged = withdrawal.sender == predeploys::L2_STANDARD_BRIDGE
+            && withdrawal.target == self.deployment.contracts.l1_standard_bridge;
+        let token = finalizeBridgeERC20Call::abi_decode(&withdrawal.data).ok();
+        let Some(token) = token.filter(|_| bridged) else {
+            return Ok(format!("{} ether to {}", ui::ether(withdrawal.value), withdrawal.target));
+        };
+        let (address, to) = (token.localToken, token.to);
+        let amount = match self.l1.read(address, &IToken::decimalsCall {}).await {
+            Ok(decimals) => ui::units(token.amount, decimals)?,
+            Err(L1Error::Reverted(_) | L1Error::Malformed(_)) => format!("{} units", token.amount),
+            Err(error) => return Err(error.into()),
+        };
+        Ok(format!("{amount} of token {address} to {to}"))
+    }
+
     /// The proof in a claim's state, if this node's block is the one that is claimed.
     async fn provable(
         &self,
@@ -163,21 +237,21 @@ impl Chain {
         Ok(slot.map(|slot| Provable { claim, output, proof: slot.proof }))
     }
 
-    /// When a claim can settle, for people.
-    pub async fn settles(&self, claim: &ClaimState) -> Result<String, WalletError> {
+    /// When a claim can settle.
+    pub async fn settles(&self, claim: &ClaimState) -> Result<Settles, WalletError> {
         let Some(range) =
             settlement::range(&self.l1, &self.deployment.contracts, claim.range).await?
         else {
-            return Ok("its range is unknown".to_owned());
+            return Ok(Settles::UnknownRange);
         };
         if range.status != RangeStatus::Open {
-            return Ok("settled".to_owned());
+            return Ok(Settles::Already);
         }
         let now = self.l1.head().await?.timestamp;
         let end = range.opened + self.deployment.parameters.challenge_window;
         Ok(match end.checked_sub(now) {
-            Some(left) => format!("can settle in {} unless disputed", ui::duration(left + 1)),
-            None => "disputed: settles when the dispute is over (annex claims)".to_owned(),
+            Some(left) => Settles::Undisputed { seconds: left + 1 },
+            None => Settles::Disputed,
         })
     }
 }
@@ -187,7 +261,7 @@ pub async fn status(args: StatusArgs) -> Result<(), WalletError> {
     let initiated = chain.initiated(&args.withdrawal).await?;
     let withdrawal = &initiated.withdrawal;
     println!("withdrawal {}", withdrawal.hash());
-    println!("  {} ether to {}", ui::ether(withdrawal.value), withdrawal.target);
+    println!("  {}", chain.pays(withdrawal).await?);
     println!("  from {} on L2, block {}", withdrawal.sender, initiated.block);
     print_market(&chain, withdrawal).await?;
     print_stage(&chain, &initiated).await
@@ -247,11 +321,8 @@ fn claim_line(claim: &ClaimState) -> String {
 }
 
 /// Why it cannot be proved yet.
-pub fn unclaimed(chain: &Chain, block: u64) -> String {
-    let interval = ui::duration(chain.deployment.parameters.claim_interval);
-    format!(
-        "no claim covers block {block} yet; a claimer opens a range every {interval} while withdrawals wait"
-    )
+pub fn unclaimed(chain: &Chain, block: u64) -> Unclaimed {
+    Unclaimed { block, interval: chain.deployment.parameters.claim_interval }
 }
 
 async fn print_market(chain: &Chain, withdrawal: &Withdrawal) -> Result<(), WalletError> {

@@ -1,6 +1,6 @@
 //! The second and third step, on L1.
 
-use super::exit::{Initiated, Provable, Stage, WithdrawalArgs, print_stage, unclaimed};
+use super::exit::{Initiated, Pending, Provable, Stage, WithdrawalArgs, print_stage, unclaimed};
 use super::{Chain, ChainArgs, Key, WalletError, send_l1};
 use crate::ui::{self, Paint, paint};
 use alloy_signer_local::PrivateKeySigner;
@@ -47,7 +47,9 @@ pub async fn prove(args: ProveArgs) -> Result<(), WalletError> {
     let provable = loop {
         match chain.stage(&initiated).await? {
             Stage::Provable(provable) => break provable,
-            Stage::Initiated if args.wait => bar.set_message(unclaimed(&chain, initiated.block)),
+            Stage::Initiated if args.wait => {
+                bar.set_message(unclaimed(&chain, initiated.block).to_string());
+            }
             Stage::Initiated => {
                 return Err(WalletError::NotProvable(unclaimed(&chain, initiated.block)));
             }
@@ -80,8 +82,7 @@ pub async fn finalize(args: FinalizeArgs) -> Result<(), WalletError> {
     let portal = chain.deployment.contracts.portal;
     let included = send_l1(&chain, signer.clone(), portal, input).await?;
     bar.finish_and_clear();
-    let withdrawal = &initiated.withdrawal;
-    let paid = format!("{} ether to {}", ui::ether(withdrawal.value), withdrawal.target);
+    let paid = chain.pays(&initiated.withdrawal).await?;
     println!("{} {paid}", paint(Paint::Green, "paid:"));
     println!("L1 transaction {}, {} gas", included.tx, included.gas_used);
     take_credit(&chain, signer, &initiated).await
@@ -101,11 +102,11 @@ async fn until_final(
             }
             Stage::Proved(proven) => {
                 let claim = proven.claim.index;
-                let message = format!("claim {claim} {}", chain.settles(&proven.claim).await?);
+                let pending = Pending { claim, settles: chain.settles(&proven.claim).await? };
                 if !wait {
-                    return Err(WalletError::NotFinal(message));
+                    return Err(WalletError::NotFinal(pending));
                 }
-                bar.set_message(message);
+                bar.set_message(pending.to_string());
             }
             Stage::Initiated | Stage::Provable(_) => {
                 return Err(WalletError::NotProved(initiated.tx));

@@ -97,7 +97,6 @@ async fn quoted(chain: &Chain, tx: B256, least: U256) -> Result<U256, WalletErro
     }
     let quote: U256 = serde_json::from_value(quote["price"].clone())?;
     if quote < least {
-        let (quote, least) = (ui::ether(quote), ui::ether(least));
         return Err(WalletError::QuoteTooLow { quote, least });
     }
     Ok(quote)

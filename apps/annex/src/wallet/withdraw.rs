@@ -15,6 +15,7 @@ use clap::Args;
 use serde_json::{Value, json};
 
 sol! {
+    /// What ERC-20 tokens say of themselves.
     interface IToken {
         function decimals() external view returns (uint8);
         function symbol() external view returns (string);
