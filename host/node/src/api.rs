@@ -1,6 +1,10 @@
 //! `annex_*`: what is ours.
 
-use crate::{chain::L2, feed::FeedState, node, status};
+use crate::{
+    chain::L2,
+    feed::{self, FeedState, HeardJson},
+    node, status,
+};
 use alloy_primitives::{B256, U64, U256};
 use annex_l1::{Deployment, L1Client};
 use annex_rpc::PromiseJson;
@@ -85,6 +89,19 @@ fn register(module: &mut RpcModule<Context>) -> Result<(), jsonrpsee::core::Regi
         let from = from.unwrap_or_default().to();
         let page = context.l2.engine.changed_promises(from, CHANGES_PAGE);
         Ok::<_, ErrorObjectOwned>(page.iter().map(changed_promise).collect::<Vec<_>>())
+    })?;
+    module.register_method("annex_heard", |_, context, _| {
+        Ok::<_, ErrorObjectOwned>(context.feed.heard.summary(context.l2.progress.safe()))
+    })?;
+    module.register_method("annex_heardPromises", |params, context, _| {
+        let block: U64 = params.one()?;
+        let heard = context.feed.heard.of_block(&context.l2.store, block.to()).map_err(internal)?;
+        let heard = match heard.is_empty() {
+            true => feed::own_promises(&context.l2.store, &context.l2.engine, block.to()),
+            false => Ok(heard),
+        };
+        let heard = heard.map_err(internal)?.into_iter();
+        Ok::<_, ErrorObjectOwned>(heard.map(HeardJson::from).collect::<Vec<_>>())
     })?;
     module.register_method("annex_brokenPromises", |_, context, _| {
         Ok::<_, ErrorObjectOwned>(context.feed.broken())

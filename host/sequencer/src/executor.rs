@@ -528,11 +528,11 @@ impl Executor {
         let delta = open.block.take_delta();
         self.tell_pool(Some(&delta))?;
         self.shared.live.extend(&group, delta);
-        // Nobody may be listening.
-        let _listeners = self
-            .shared
-            .arrivals
-            .send(Arrival::Executed(Arc::new(MiniBlock { transactions: group, promise })));
+        if !self.held {
+            let block = Arc::new(MiniBlock { transactions: group, promise });
+            // Nobody may be listening. What is adopted is no news.
+            let _listeners = self.shared.arrivals.send(Arrival::Executed(block));
+        }
         Ok(())
     }
 

@@ -102,8 +102,22 @@ impl Executor {
         let hash = transaction.transaction.hash();
         let (new_block, reason) = match self.execute(&transaction)? {
             Ok(executed) => (Some(executed.block_number), None),
-            // What L1 recorded may hold it already.
+            // It may have its place again, or in what L1 recorded.
             Err(invalid) => {
+                if let Some(live) = self.shared.live.transaction(hash) {
+                    if live.promise.get().is_some_and(|now| promise.as_ref() == Some(now)) {
+                        return Ok(None);
+                    }
+                    let new_block = Some(live.block_number);
+                    return Ok(Some(ChangedPromise {
+                        number: 0,
+                        transaction: hash,
+                        promised_block,
+                        promise,
+                        new_block,
+                        reason: None,
+                    }));
+                }
                 let snapshot = self.store.snapshot()?;
                 match snapshot.transaction_position(hash)? {
                     Some(place) if holds(promise.as_deref(), place, &snapshot)? => return Ok(None),

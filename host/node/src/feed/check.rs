@@ -87,6 +87,8 @@ pub(crate) struct Checker {
     /// By block number.
     waiting: BTreeMap<u64, Vec<Arc<SignedPromise>>>,
     count: usize,
+    /// Promises of the leader that its feed has brought, however often.
+    heard: u64,
 }
 
 impl Checker {
@@ -99,7 +101,13 @@ impl Checker {
             gaps: VecDeque::new(),
             waiting: BTreeMap::new(),
             count: 0,
+            heard: 0,
         }
+    }
+
+    /// How many promises of the leader its feed has brought.
+    pub fn heard_so_far(&self) -> u64 {
+        self.heard
     }
 
     /// The feed broke off: what comes next need not follow.
@@ -108,8 +116,12 @@ impl Checker {
     }
 
     /// Takes a promise in; says at once what is wrong with it beside those before.
-    pub fn take(&mut self, signed: SignedPromise, leader: Address, from: Source) -> Option<Broken> {
-        let promise = Arc::new(signed);
+    pub fn take(
+        &mut self,
+        promise: Arc<SignedPromise>,
+        leader: Address,
+        from: Source,
+    ) -> Option<Broken> {
         let broken = |breach, conflicting| {
             let promise = promise.clone();
             Some(Broken { breach, promise, conflicting })
@@ -177,6 +189,7 @@ impl Checker {
         if from == Source::Filling {
             return;
         }
+        self.heard += 1;
         let newest = self.newest.replace(promise.clone());
         if !std::mem::take(&mut self.missed) {
             return;
@@ -201,12 +214,12 @@ impl Checker {
     pub fn gap(&mut self) -> Option<&mut Gap> {
         while let Some(gap) = self.gaps.front() {
             let missing = self.missing(gap);
-            if missing > 0 && gap.next_block <= gap.last_block {
+            if missing && gap.next_block <= gap.last_block {
                 break;
             }
             match missing {
-                0 => tracing::info!("the promises that the feed had missed are checked"),
-                _ => tracing::warn!(missing, "promises that the feed had missed are not to be had"),
+                false => tracing::info!("the promises that the feed had missed are checked"),
+                true => tracing::warn!("promises that the feed had missed are not to be had"),
             }
             self.gaps.pop_front();
         }
@@ -218,10 +231,22 @@ impl Checker {
         self.gaps.pop_front();
     }
 
-    fn missing(&self, gap: &Gap) -> u64 {
+    /// Whether some of the promises between were not seen. A leader that was started anew may skip numbers, but names the
+    /// digest of the promise before.
+    fn missing(&self, gap: &Gap) -> bool {
         let (first, end) = gap.sequences;
-        let have = self.seen.range((gap.lease, first)..(gap.lease, end)).count();
-        (end - first).saturating_sub(have as u64)
+        let Some(mut after) = self.seen.get(&(gap.lease, end)) else { return true };
+        for (_, before) in self.seen.range((gap.lease, 0)..(gap.lease, end)).rev() {
+            let (number, next) = (before.promise.promise.sequence, &after.promise.promise);
+            if number.checked_add(1) != Some(next.sequence) && before.digest != next.previous {
+                return true;
+            }
+            if number < first {
+                return false;
+            }
+            after = before;
+        }
+        true
     }
 
     /// Compares promises about blocks that L1 carries with these blocks, and lets go of them.

@@ -110,7 +110,7 @@ fn chain(dir: &std::path::Path) -> (Store, Promise) {
 /// What is found once L1 carries the block.
 fn found(store: &Store, promise: Promise) -> Vec<Breach> {
     let (mut checker, leader) = (checker(), signer(1));
-    assert_eq!(checker.take(leader.sign(promise).0, leader.address(), Source::Feed), None);
+    assert_eq!(checker.take(Arc::new(leader.sign(promise).0), leader.address(), Source::Feed), None);
     let snapshot = store.snapshot().expect("opens");
     assert!(checker.compare(&snapshot, 0).expect("reads").is_empty(), "L1 says nothing yet");
     let broken = checker.compare(&snapshot, 1).expect("reads");
@@ -145,10 +145,10 @@ fn promises_that_do_not_chain_are_found_at_once() {
     let (_store, first) = chain(dir.path());
     let (mut checker, leader, stranger) = (checker(), signer(1), signer(2));
     let take = |checker: &mut Checker, promise: &Promise| {
-        let found = checker.take(leader.sign(promise.clone()).0, leader.address(), Source::Feed);
+        let found = checker.take(Arc::new(leader.sign(promise.clone()).0), leader.address(), Source::Feed);
         found.map(|found| found.breach)
     };
-    let forged = stranger.sign(first.clone()).0;
+    let forged = Arc::new(stranger.sign(first.clone()).0);
     let found = checker.take(forged, leader.address(), Source::Feed);
     assert_eq!(found.map(|found| found.breach), Some(Breach::Signature));
     assert_eq!(take(&mut checker, &first), None);
@@ -189,7 +189,7 @@ fn promises(count: u64, root: u8) -> Vec<Promise> {
 
 fn hear(checker: &mut Checker, promise: &Promise, from: Source) -> Option<Broken> {
     let leader = signer(1);
-    checker.take(leader.sign(promise.clone()).0, leader.address(), from)
+    checker.take(Arc::new(leader.sign(promise.clone()).0), leader.address(), from)
 }
 
 #[test]
@@ -263,6 +263,25 @@ fn what_a_reconnection_missed_is_asked_for_and_checked() {
         gap.next_block += 1;
     }
     assert!(checker.gaps.is_empty());
+}
+
+/// A leader that was started anew skips numbers, and says so by the digest before.
+#[test]
+fn numbers_that_a_restart_skipped_are_not_missing() {
+    let mut checker = checker();
+    let chain = promises(4, 1);
+    for promise in &chain[..2] {
+        assert_eq!(hear(&mut checker, promise, Source::Feed), None);
+    }
+    checker.disconnected();
+    let previous = promise::digest(&chain[3], &checker.domain);
+    let anew = Promise { sequence: 1 << 50, previous, blockNumber: 5, ..chain[3].clone() };
+    assert_eq!(hear(&mut checker, &anew, Source::Feed), None);
+    assert!(checker.gap().is_some(), "2 and 3 were not heard");
+    assert_eq!(hear(&mut checker, &chain[3], Source::Filling), None);
+    assert!(checker.gap().is_some(), "2 was not heard");
+    assert_eq!(hear(&mut checker, &chain[2], Source::Filling), None);
+    assert_eq!(checker.gap(), None);
 }
 
 #[test]
