@@ -44,6 +44,8 @@ pub struct DevOptions {
     pub l1_block_time: Option<u32>,
     /// What somebody claims that is false; empty: whatever `--with-liar` alone means.
     pub liar: Option<&'static str>,
+    /// Further options.
+    pub more: &'static [&'static str],
 }
 
 /// `annex dev`.
@@ -61,7 +63,7 @@ impl Dev {
         let (port, l1_port) = (free_port(), free_port());
         let mut command = Command::new(annex());
         command.arg("dev").args(["--port", &port.to_string(), "--l1-port", &l1_port.to_string()]);
-        command.arg("--data-dir").arg(data_dir);
+        command.arg("--data-dir").arg(data_dir).args(options.more);
         if let Some(seconds) = options.l1_block_time {
             command.args(["--l1-block-time", &seconds.to_string()]);
         }
@@ -217,11 +219,17 @@ pub struct NodeOptions {
     /// Development account that carries the chain on when the leader is silent.
     pub post_when_silent: Option<u32>,
     pub leader: Option<LeaderOptions>,
+    /// Where blobs come from, if not from L1's endpoint.
+    pub beacons: Vec<String>,
     pub keep_witnesses: bool,
     /// Development account that buys withdrawals, and further options for that.
     pub buy_exits: Option<(u32, &'static [&'static str])>,
     /// Options that take a key, and whose: development accounts.
     pub keys: Vec<(&'static str, u32)>,
+    /// Otherwise one that is free.
+    pub port: Option<u16>,
+    /// Further options.
+    pub more: Vec<String>,
 }
 
 /// `annex node`, which knows an L1 endpoint and the deployment file.
@@ -253,9 +261,13 @@ impl Node {
         deployment: &Path,
         options: &NodeOptions,
     ) -> (Process, Rpc) {
-        let port = free_port();
+        let port = options.port.unwrap_or_else(free_port);
         let mut command = Command::new(annex());
-        command.args(["node", "--l1", l1, "--beacon", l1, "--port", &port.to_string()]);
+        command.args(["node", "--l1", l1, "--port", &port.to_string()]);
+        let beacons = if options.beacons.is_empty() { &[l1.to_owned()] } else { &options.beacons[..] };
+        beacons.iter().for_each(|beacon| {
+            command.args(["--beacon", beacon]);
+        });
         command.arg("--deployment").arg(deployment);
         command.arg("--data-dir").arg(folder.path().join(name));
         if let Some(feed) = &options.feed {
@@ -274,8 +286,15 @@ impl Node {
             command.arg(option).arg(Wallet::dev(0, *account).key());
         }
         command.args(options.leader.iter().flat_map(LeaderOptions::arguments));
+        command.args(&options.more);
         let process = Process::spawn(command, &folder.path().join(format!("{name}.log")));
         (process, Rpc::new(format!("http://127.0.0.1:{port}")))
+    }
+
+    /// Waits until it answers at all, ready or not.
+    #[track_caller]
+    pub fn answers(&self) {
+        eventually("an answer", seconds(60), || self.rpc.get("/health").ok());
     }
 
     /// A metric's value; zero if it was never counted.

@@ -32,7 +32,7 @@ pub struct Liar {
     subscriptions: Arc<AtomicUsize>,
     server: ServerHandle,
     /// Runs the server; the last to be dropped.
-    _runtime: Runtime,
+    runtime: Arc<Runtime>,
 }
 
 struct Context {
@@ -46,6 +46,20 @@ struct Context {
 impl Liar {
     /// In front of `honest`; `forge` changes the results of synchronous sends.
     pub fn start(honest: &Rpc, forge: fn(&mut Value)) -> Self {
+        Self::start_at(honest, forge, SocketAddr::from(([127, 0, 0, 1], 0)))
+    }
+
+    /// Ends every connection, and listens again as if it was another process.
+    pub fn hang_up(self, honest: &Rpc) -> Self {
+        let (address, runtime) = (self.address, self.runtime.clone());
+        let stopped = self.server.clone().stopped();
+        drop(self);
+        runtime.block_on(stopped);
+        drop(runtime);
+        Self::start_at(honest, |_| {}, address)
+    }
+
+    fn start_at(honest: &Rpc, forge: fn(&mut Value), address: SocketAddr) -> Self {
         let mut builder = tokio::runtime::Builder::new_multi_thread();
         let runtime = builder.worker_threads(1).enable_all().build().expect("a runtime");
         let (feed, _) = broadcast::channel(BACKLOG);
@@ -58,10 +72,10 @@ impl Liar {
             subscriptions: subscriptions.clone(),
         };
         let (address, server) = runtime.block_on(async {
-            let server = Server::builder().build("127.0.0.1:0").await.expect("a free port");
+            let server = Server::builder().build(address).await.expect("a free port");
             (server.local_addr().expect("an address"), server.start(module(context)))
         });
-        Self { address, feed, subscriptions, server, _runtime: runtime }
+        Self { address, feed, subscriptions, server, runtime: Arc::new(runtime) }
     }
 
     pub fn url(&self) -> String {

@@ -2,125 +2,89 @@
 
 use alloy_primitives::{Address, U256};
 use annex_e2e::{
-    CallError, Dev, DevOptions, Folder, Rpc, Wallet, eventually, number, seconds, seed, soak,
+    Dev, DevOptions, Folder, Load, Node, NodeOptions, Wallet, Witnessed, eventually,
+    place_and_result, seconds, seed, soak,
 };
 use rand::rngs::SmallRng;
 use rand::{Rng, SeedableRng};
-use serde_json::{Value, json};
-use std::collections::BTreeMap;
+use std::collections::BTreeSet;
+use std::io::Write;
+use std::net::TcpStream;
+use std::path::{Path, PathBuf};
 use std::thread;
 use std::time::Duration;
 
 /// Wallets that send at the same time.
 const SENDERS: u64 = 4;
 
-/// What a client holds against the node.
-#[derive(Default)]
-struct Witnessed {
-    /// Receipts as `eth_sendRawTransactionSync` gave them, with promises.
-    receipts: Vec<Value>,
-    /// Hashes of sealed blocks by number.
-    blocks: BTreeMap<u64, Value>,
-}
-
-/// Sends until the node is gone; returns the receipts.
-fn send_until_gone(rpc: &Rpc, wallet: &Wallet) -> Vec<Value> {
-    let count = json!([wallet.address(), "pending"]);
-    let mut nonce = number(&rpc.get_result("eth_getTransactionCount", count));
-    let mut receipts = Vec::new();
-    loop {
-        let to = Address::with_last_byte(nonce as u8 | 1);
-        let encoded = wallet.transfer(nonce, to, U256::from(nonce + 1));
-        match rpc.call("eth_sendRawTransactionSync", json!([encoded])) {
-            Ok(receipt) => {
-                receipts.push(receipt);
-                nonce += 1;
-            }
-            Err(CallError::Transport(_)) => return receipts,
-            // Much is acknowledged that L1 has not taken; it is not acknowledged less for that.
-            Err(CallError::Refused { message, .. })
-                if message.contains("tip needed") || message.contains("unposted data") =>
-            {
-                thread::sleep(Duration::from_millis(20));
-            }
-            Err(refused) => panic!("{refused:?}"),
-        }
-    }
-}
-
-fn watch_until_gone(rpc: &Rpc) -> BTreeMap<u64, Value> {
-    let mut blocks = BTreeMap::new();
-    while let Ok(block) = rpc.call("eth_getBlockByNumber", json!(["latest", false])) {
-        blocks.insert(number(&block["number"]), block["hash"].clone());
-        thread::sleep(Duration::from_millis(20));
-    }
-    blocks
-}
-
 /// Load from all wallets until `kill -9` after `delay`.
 fn load_and_kill(mut dev: Dev, wallets: &[Wallet], delay: Duration) -> Witnessed {
-    let mut witnessed = Witnessed::default();
-    thread::scope(|scope| {
-        let senders: Vec<_> = wallets
-            .iter()
-            .map(|wallet| {
-                let rpc = dev.rpc.another();
-                scope.spawn(move || send_until_gone(&rpc, wallet))
-            })
-            .collect();
-        let rpc = dev.rpc.another();
-        let watcher = scope.spawn(move || watch_until_gone(&rpc));
-        thread::sleep(delay);
-        dev.process.kill();
-        for sender in senders {
-            witnessed.receipts.extend(sender.join().expect("a sender"));
+    let load = Load::start(&dev.rpc, wallets);
+    thread::sleep(delay);
+    dev.process.kill();
+    load.gone()
+}
+
+/// What a process holds that it must give back.
+#[derive(Clone, Copy, Debug)]
+struct Held {
+    files: usize,
+    threads: usize,
+    /// Megabytes.
+    resident: u64,
+}
+
+impl Held {
+    fn by(pid: u32) -> Self {
+        let count = |what: &str| {
+            std::fs::read_dir(format!("/proc/{pid}/{what}")).expect("it runs").count()
+        };
+        let status = std::fs::read_to_string(format!("/proc/{pid}/status")).expect("it runs");
+        let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).expect("a line");
+        let resident: u64 = line.trim().trim_end_matches(" kB").parse().expect("a number");
+        Self { files: count("fd"), threads: count("task"), resident: resident / 1024 }
+    }
+}
+
+/// Every file of a data directory, by its path within.
+fn files(folder: &Path) -> BTreeSet<PathBuf> {
+    let mut found = BTreeSet::new();
+    for entry in std::fs::read_dir(folder).expect("a folder") {
+        let path = entry.expect("an entry").path();
+        match path.is_dir() {
+            true => found.extend(files(&path)),
+            false => drop(found.insert(path)),
         }
-        witnessed.blocks = watcher.join().expect("the watcher");
+    }
+    found
+}
+
+/// Whatever came and went, as many files and threads are held as by a node that was just started, and no file is left behind.
+fn nothing_leaks(dev: &Dev, fresh: Held) {
+    // Connections that say nothing, that are dropped, and calls that nobody waits for.
+    for _ in 0..50 {
+        let idle = TcpStream::connect(dev.rpc.url().trim_start_matches("http://"));
+        let mut idle = idle.expect("a connection");
+        idle.write_all(b"POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 9\r\n\r\n{").expect("sent");
+        dev.rpc.another().block_number("latest");
+    }
+    let held = eventually("what was opened is closed", seconds(60), || {
+        let held = Held::by(dev.process.pid());
+        (held.files <= fresh.files + 8 && held.threads <= fresh.threads + 4).then_some(held)
     });
-    witnessed
-}
-
-/// A receipt without what the seal changes and without the promise.
-fn place_and_result(receipt: &Value) -> Value {
-    let mut receipt = receipt.clone();
-    let fields = receipt.as_object_mut().expect("a receipt");
-    fields.remove("promise");
-    fields.remove("blockHash");
-    for log in fields["logs"].as_array_mut().expect("logs") {
-        log.as_object_mut().expect("a log").remove("blockHash");
-    }
-    receipt
-}
-
-impl Witnessed {
-    fn still_holds(&self, rpc: &Rpc) {
-        for (number, hash) in &self.blocks {
-            let block = rpc.block(format!("{number:#x}"));
-            assert_eq!(&block["hash"], hash, "block {number} changed");
-        }
-        for chunk in self.receipts.chunks(500) {
-            let hashes = chunk.iter().map(|receipt| json!([receipt["transactionHash"]]));
-            let kept = rpc.batch("eth_getTransactionReceipt", hashes);
-            for (acknowledged, kept) in chunk.iter().zip(&kept) {
-                assert!(kept.is_object(), "lost: {acknowledged}");
-                assert_eq!(place_and_result(kept), place_and_result(acknowledged));
-            }
-        }
-    }
-
-    /// Every block is sealed: the node tells the promises as the clients got them.
-    fn promises_hold(&self, rpc: &Rpc) {
-        let mut by_block: BTreeMap<u64, Value> = BTreeMap::new();
-        for acknowledged in &self.receipts {
-            let promise = &acknowledged["promise"];
-            let block = &promise["blockNumber"];
-            let kept = by_block
-                .entry(number(block))
-                .or_insert_with(|| rpc.get_result("annex_promises", json!([block])));
-            let kept = kept.as_array().expect("a list");
-            assert!(kept.contains(promise), "a promise is gone or changed: {promise}");
-        }
-    }
+    println!("{fresh:?}, then {held:?}");
+    assert!(held.resident < 1_000, "{held:?}");
+    let logs = files(&dev.data_dir.join("promises"));
+    assert!(logs.len() <= 2, "{logs:?}");
+    let strange = files(&dev.data_dir).into_iter().filter(|path| {
+        let known = ["redb", "log", "json", "lock"];
+        let extension = path.extension().or(path.file_name()).and_then(|name| name.to_str());
+        // Kept for a while, each named by its hash.
+        let kept = ["disputes", "batches", "l1/blobs"].map(|folder| dev.data_dir.join(folder));
+        !kept.iter().any(|folder| path.starts_with(folder) && path.extension().is_none())
+            && !extension.is_some_and(|name| known.contains(&name))
+    });
+    assert_eq!(strange.collect::<Vec<_>>(), Vec::<PathBuf>::new());
 }
 
 #[test]
@@ -135,6 +99,7 @@ fn acknowledged_transactions_survive_kill_9() {
     let wallets: Vec<_> = (0..SENDERS).map(|index| dev.wallet(seed, index)).collect();
     let mut acknowledged = 0;
     let mut all = Vec::new();
+    let fresh = Held::by(dev.process.pid());
     for round in 0..rounds {
         let delay = Duration::from_millis(rng.random_range(30..900));
         let url = dev.rpc.url().to_owned();
@@ -153,7 +118,20 @@ fn acknowledged_transactions_survive_kill_9() {
         witnessed.still_holds(&dev.rpc);
         witnessed.promises_hold(&dev.rpc);
     }
+    nothing_leaks(&dev, fresh);
     println!("{acknowledged} transactions in {safe} blocks");
+
+    // Claimer and challenger ran all the while.
+    let node = Node::start(
+        &folder,
+        "follower",
+        dev.l1.url(),
+        &dev.deployment_file(),
+        &NodeOptions::default(),
+    );
+    node.agrees_with(&dev.rpc);
+    let claims = dev.rpc.get_result("annex_claims", serde_json::json!([]));
+    println!("claims: {claims}");
 }
 
 #[test]

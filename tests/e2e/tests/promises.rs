@@ -3,9 +3,14 @@
 use alloy_primitives::{Address, B256, U256};
 use annex_e2e::promise::{Promise, domain};
 use annex_e2e::{
-    Dev, DevOptions, Folder, Liar, Node, NodeOptions, Wallet, eventually, number, seconds, seed,
+    Dev, DevOptions, Folder, Liar, Node, NodeOptions, Wallet, eventually, free_port, number,
+    seconds, seed, soak,
 };
+use rand::rngs::SmallRng;
+use rand::{Rng, SeedableRng};
 use serde_json::{Value, json};
+use std::collections::VecDeque;
+use std::time::Duration;
 
 /// Development account whose key signs the promises of `annex dev`.
 const PROMISER: u32 = 21;
@@ -204,4 +209,101 @@ fn a_feed_of_nonsense_is_left_and_tried_again() {
     assert_eq!((&reported["breach"], &reported["promise"]), (&json!("signature"), &forged));
     setup.dev.everything_safe();
     setup.node.agrees_with(&setup.dev.rpc);
+}
+
+/// What the feed of [`a_hostile_feed_hides_nothing`] did.
+#[derive(Default)]
+struct Sent {
+    /// The leader's own words, in order.
+    honest: Vec<Value>,
+    forged: Vec<Value>,
+    rivals: Vec<Value>,
+    out_of_order: bool,
+}
+
+/// Replays, swaps, forgeries, contradictions, silence and broken connections, at random: the follower derives what L1 has,
+/// and tells exactly what is wrong.
+#[test]
+fn a_hostile_feed_hides_nothing() {
+    let seed = seed();
+    let mut rng = SmallRng::seed_from_u64(seed);
+    let mut setup = Setup::new();
+    let steps = if soak() { 400 } else { 40 };
+    let mut waiting: VecDeque<Value> = (0..6).map(|_| setup.promised()).collect();
+    let mut sent = Sent::default();
+    for step in 0..steps {
+        let known = (!sent.honest.is_empty()).then(|| rng.random_range(0..sent.honest.len().max(1)));
+        match (rng.random_range(0..10), known) {
+            (0..3, _) | (_, None) => {
+                let Some(next) = waiting.pop_front() else { continue };
+                setup.notify(next.clone());
+                sent.honest.push(next);
+            }
+            (3, Some(_)) if waiting.len() > 1 => {
+                waiting.swap(0, 1);
+                sent.out_of_order = true;
+            }
+            (4 | 5, Some(old)) => setup.notify(sent.honest[old].clone()),
+            (6, Some(old)) => {
+                let mut promise = Promise::from_json(&sent.honest[old]);
+                promise.root = B256::from(U256::from(step));
+                let forged = promise.sign(&setup.wallet, &setup.domain);
+                setup.notify(forged.clone());
+                sent.forged.push(forged);
+            }
+            (7, Some(old)) => {
+                let mut promise = Promise::from_json(&sent.honest[old]);
+                promise.root = B256::from(U256::from(step));
+                let rival = promise.sign(&setup.key, &setup.domain);
+                setup.notify(rival.clone());
+                sent.rivals.push(rival);
+            }
+            (8, Some(_)) if step % 4 == 0 => {
+                setup.liar = setup.liar.hang_up(&setup.dev.rpc);
+                setup.subscribed(1);
+            }
+            _ => std::thread::sleep(Duration::from_millis(rng.random_range(0..200))),
+        }
+    }
+    setup.dev.everything_safe();
+    setup.node.agrees_with(&setup.dev.rpc);
+    // Of each rival once more when L1 has spoken.
+    let least = sent.forged.len() + 2 * sent.rivals.len();
+    let reported = eventually("all is reported", seconds(30), || {
+        let list = setup.list();
+        (list.len() >= least).then_some(list)
+    });
+    let of = |breach: &str| -> Vec<&Value> {
+        let found = reported.iter().filter(|found| found["breach"] == breach);
+        found.map(|found| &found["promise"]).collect()
+    };
+    assert_eq!(of("signature"), sent.forged.iter().collect::<Vec<_>>());
+    assert_eq!(of("equivocation"), sent.rivals.iter().collect::<Vec<_>>());
+    let mut differ = of("transactions");
+    let mut rivals: Vec<&Value> = sent.rivals.iter().collect();
+    differ.sort_by_key(|promise| promise.to_string());
+    rivals.sort_by_key(|promise| promise.to_string());
+    assert_eq!(differ, rivals, "and nothing that was true");
+    assert!(sent.out_of_order || of("gap").is_empty(), "{reported:?}");
+    assert!(of("gap").iter().all(|promise| sent.honest.contains(promise)), "{reported:?}");
+    assert_eq!(of("environment"), Vec::<&Value>::new());
+}
+
+/// A feed that says nothing, and one that cannot be reached: L1 is enough, and both are tried again, less and less often.
+#[test]
+fn a_feed_that_is_gone_is_tried_less_and_less_often() {
+    let folder = Folder::new();
+    let options = DevOptions { l1_block_time: Some(1), ..DevOptions::default() };
+    let dev = Dev::start(&folder, "dev", &options);
+    let nobody = format!("ws://127.0.0.1:{}", free_port());
+    let options = NodeOptions { feed: Some(nobody), ..NodeOptions::default() };
+    let node = Node::start(&folder, "node", dev.l1.url(), &dev.deployment_file(), &options);
+    let wallet = dev.wallet(seed(), 1);
+    dev.send(&wallet.transfer(0, Address::repeat_byte(0xd1), U256::ONE));
+    dev.everything_safe();
+    node.agrees_with(&dev.rpc);
+    // After half a second, one, two and four.
+    std::thread::sleep(seconds(8));
+    let tries = node.process.output().matches("no feed; trying again").count();
+    assert!((3..=7).contains(&tries), "{tries}: {}", node.process.output());
 }
