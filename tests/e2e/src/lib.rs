@@ -4,14 +4,18 @@
 //! - [`Rpc`] is a JSON-RPC client, [`Wallet`] signs, [`script`] runs a client script of `tests/clients`.
 //! - A [`Clock`] steers L1's time, so that disputes need not wait for it; [`settlement`] says what they cost.
 //! - [`batch`] and [`promise`] write what a dishonest leader would, [`Liar`] serves it.
+//! - [`OwnChain`] is a chain whose leader and followers are processes of their own; [`Load`] sends to one and holds its answers against it.
 //! - A [`Folder`] holds data directories and logs, and is kept when a test of the process fails.
 
 pub mod batch;
 mod chain;
+mod disk;
 mod clock;
 mod folder;
 mod l1;
 mod liar;
+mod load;
+mod own_chain;
 mod process;
 pub mod promise;
 mod rpc;
@@ -24,9 +28,12 @@ pub use chain::{
     Anvil, Dev, DevOptions, LeaderOptions, Node, NodeOptions, everything_safe, free_port,
 };
 pub use clock::{Clock, Pace};
+pub use disk::Disk;
 pub use folder::Folder;
 pub use l1::{L1Call, record_of};
 pub use liar::Liar;
+pub use load::{Load, Witnessed, place_and_result, send};
+pub use own_chain::OwnChain;
 pub use process::{Process, annex, run};
 pub use rpc::{CallError, Rpc, number};
 pub use script::{script, scripts_folder};
