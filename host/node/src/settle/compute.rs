@@ -317,7 +317,8 @@ fn stride_failed(error: StrideError) -> Reason {
     }
 }
 
-fn unknown(error: StepError, leaf: u64) -> Reason {
+/// Why a step could not be put together.
+pub(super) fn unknown(error: StepError, leaf: u64) -> Reason {
     tracing::warn!(leaf, %error, "a disputed step cannot be put together");
     match error {
         StepError::UnknownRecord(record) => Reason::NoData { record },

@@ -1,9 +1,11 @@
+use super::super::compute::unknown;
 use super::*;
+use crate::leaves::StepError;
 use crate::{
     leaves::tests::random_log,
     verify::tests::{PANICS, faulty_guest},
 };
-use annex_settle::{RangeView, RunJob};
+use annex_settle::{Match, RangeView, RunJob, Tournament};
 
 /// The machine fails a step that the native program takes: from there on FAULT is what this node claims.
 #[test]
@@ -66,4 +68,39 @@ fn a_run_that_fails_is_the_truth() {
     assert_eq!(range(&mut knowledge, fails + 1).tree.last(), leaves[leaves.len() - 1]);
     knowledge.look_up(vec![Need::Opening { leaf: fault }], &view).unwrap();
     assert_eq!(knowledge.book().opening(fault), Lookup::Known(&Opening::FaultOf(of)));
+}
+
+/// A step that cannot be put together fails at once: if it were asked for at once, too, a core would do nothing else.
+#[test]
+fn what_cannot_be_had_is_asked_for_again_after_a_while() {
+    let followed = random_log(501, 1, false);
+    let leaf = followed.leaves[0];
+    let agreed = Match { agreed: leaf, ..Match::default() };
+    let tournament = Tournament { matches: vec![agreed], ..Tournament::default() };
+    let view = View { tournaments: vec![tournament], ..View::default() };
+    let need = Need::Run { leaf };
+    for error in [
+        StepError::UnknownLeaf(3),
+        StepError::Replaced(3),
+        StepError::UnknownRecord(3),
+        StepError::Store(StoreError::UnknownBlock(3)),
+    ] {
+        let store = followed.chain.store.clone();
+        let mut knowledge = Knowledge::new(store, followed.knowledge(), Arc::default());
+        let reason_of = |knowledge: &Knowledge| match knowledge.book().run(leaf) {
+            Lookup::Unknown(_, reason) => reason,
+            Lookup::Known(_) => panic!("nothing was put in"),
+        };
+        knowledge.learn((need, Err(unknown(error, 3))));
+        for _ in 0..3 {
+            assert!(!knowledge.is_due());
+            knowledge.update(&view).unwrap();
+            assert_ne!(reason_of(&knowledge), Reason::NotBegun);
+        }
+        knowledge.retries.insert(need, Instant::now());
+        assert!(knowledge.is_due());
+        knowledge.update(&view).unwrap();
+        assert_eq!(reason_of(&knowledge), Reason::NotBegun);
+        assert!(!knowledge.is_due());
+    }
 }

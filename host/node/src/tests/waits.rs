@@ -1,0 +1,234 @@
+//! A node's parties and many ranges, on the real contracts, L1's clock put forward.
+
+use super::{Rpc, number};
+use crate::{LeaderKeys, Node, NodeConfig, Party, PartyRole, Role, genesis, program_boot};
+use alloy_primitives::{Address, Bytes, TxKind, U256};
+use alloy_signer_local::{MnemonicBuilder, PrivateKeySigner, coins_bip39::English};
+use annex_devl1::{DevL1, DevL1Config, MNEMONIC, dev_accounts};
+use annex_l1::{
+    DeployRequest, Deployment, Deposit, DepositOutcome, L1Client, Parameters, SendLimits, deploy,
+    deposit,
+};
+use annex_settle::{Conduct, FalseLeaf, Forgery, Place};
+use metrics_exporter_prometheus::PrometheusBuilder;
+use serde_json::{Value, json};
+use std::{
+    path::{Path, PathBuf},
+    time::Duration,
+};
+use tokio::{
+    task::JoinHandle,
+    time::{Instant, sleep},
+};
+
+/// Most that anything may take here.
+const PATIENCE: Duration = Duration::from_secs(120);
+const ETHER: u128 = 10u128.pow(18);
+/// Indexes of keys in the mnemonic.
+const OPERATOR: u32 = 30;
+const PROMISER: u32 = 31;
+const LIAR: u32 = 32;
+const CHALLENGER: u32 = 33;
+
+fn key(index: u32) -> PrivateKeySigner {
+    let mnemonic = MnemonicBuilder::<English>::default().phrase(MNEMONIC);
+    mnemonic.index(index).and_then(|it| it.build()).expect("a key of the mnemonic")
+}
+
+/// An L1 with contracts, and a leader with a liar and a challenger.
+struct Scene {
+    l1: DevL1,
+    client: L1Client,
+    rpc: Rpc,
+    deployment: Deployment,
+    data_dir: PathBuf,
+    parties: Vec<Party>,
+    /// Mines when nobody sends.
+    ticks: JoinHandle<()>,
+}
+
+impl Scene {
+    /// `window` and `grace` in seconds. Only the operator and the liar have ether.
+    async fn new(dir: &Path, window: u64, grace: u64, lie: PartyRole) -> Self {
+        let l1 = DevL1::start(DevL1Config::new(dir.join("l1"))).await.expect("an L1");
+        let client = L1Client::connect(&l1.url(), &[]).await.expect("answers");
+        let rpc = Rpc::connect(&l1.url().replace("http", "ws")).await;
+        let parties =
+            vec![Party { role: lie, signer: key(LIAR) }, Party::challenger(key(CHALLENGER))];
+        let timestamp = client.head().await.expect("a block").timestamp;
+        let request = DeployRequest {
+            l2_chain_id: crate::dev::L2_CHAIN_ID,
+            submitter: key(OPERATOR).address(),
+            promise_signer: key(PROMISER).address(),
+            program: program_boot(),
+            parameters: Parameters {
+                claim_interval: window.div_ceil(8),
+                challenge_window: window,
+                move_grace: grace,
+                ..Parameters::development(timestamp)
+            },
+            resume_from: None,
+        };
+        for index in [OPERATOR, LIAR] {
+            fund(&rpc, key(index).address()).await;
+        }
+        let header = |chain: &annex_types::ChainConfig| genesis(chain).header;
+        let deployed = deploy(&client, key(OPERATOR), &request, header, limits()).await;
+        let deployment = deployed.expect("a deployment");
+        let data_dir = dir.join("node");
+        let clock = Rpc::connect(&l1.url().replace("http", "ws")).await;
+        let ticks = tokio::spawn(async move {
+            loop {
+                sleep(Duration::from_secs(1)).await;
+                clock.get("evm_mine", json!([])).await;
+            }
+        });
+        Self { l1, client, rpc, deployment, data_dir, parties, ticks }
+    }
+
+    async fn start(&self, beacon: String) -> Node {
+        let promise = key(PROMISER).to_bytes();
+        let keys = LeaderKeys { submitter: key(OPERATOR), promise };
+        let (deployment, dir) = (self.deployment.clone(), self.data_dir.clone());
+        let config = NodeConfig {
+            addr: ([127, 0, 0, 1], 0).into(),
+            role: Role::Leader(keys),
+            parties: self.parties.clone(),
+            poll_interval: Duration::from_millis(50),
+            batch_interval: Duration::from_millis(200),
+            ..NodeConfig::new(self.l1.url(), beacon, deployment, dir)
+        };
+        let metrics = PrometheusBuilder::new().build_recorder().handle();
+        Node::start(config, metrics).await.expect("a leader")
+    }
+
+    /// Traffic: a deposit each to so many accounts.
+    async fn traffic(&self, accounts: usize) {
+        for account in dev_accounts().expect("accounts").into_iter().take(accounts) {
+            let wanted = Deposit {
+                to: TxKind::Call(account.address),
+                mint: U256::from(1),
+                value: U256::from(1),
+                gas_limit: 21_000,
+                data: Bytes::new(),
+            };
+            let portal = self.deployment.contracts.portal;
+            let made = deposit(&self.client, account.signer, portal, &wanted, limits()).await;
+            assert!(matches!(made, Ok(DepositOutcome::Taken(_))), "{made:?}");
+        }
+    }
+
+    async fn stop(self) {
+        self.ticks.abort();
+        self.l1.stop().await;
+    }
+
+    /// Puts L1's clock forward. Blocks that are mined at once have put it ahead of the time of day by a second each.
+    async fn pass(&self, seconds: u64) {
+        let head = self.client.head().await.expect("a block");
+        let next = head.timestamp + seconds;
+        self.rpc.get("evm_setNextBlockTimestamp", json!([next])).await;
+        self.rpc.get("evm_mine", json!([])).await;
+    }
+}
+
+fn limits() -> SendLimits {
+    let poll_interval = Duration::from_millis(20);
+    SendLimits { poll_interval, resubmit_after: PATIENCE, ..SendLimits::default() }
+}
+
+async fn fund(l1: &Rpc, account: Address) {
+    l1.get("anvil_setBalance", json!([account, U256::from(100 * ETHER)])).await;
+}
+
+/// The newest answer that satisfies `until`.
+async fn answer(rpc: &Rpc, method: &str, until: impl Fn(&Value) -> bool) -> Value {
+    let start = Instant::now();
+    loop {
+        let answer = rpc.get(method, json!([])).await;
+        if !answer.is_null() && until(&answer) {
+            return answer;
+        }
+        assert!(start.elapsed() < PATIENCE, "{answer:#}");
+        sleep(Duration::from_millis(20)).await;
+    }
+}
+
+async fn settlement(rpc: &Rpc, until: impl Fn(&Value) -> bool) -> Value {
+    answer(rpc, "annex_settlement", until).await
+}
+
+fn party<'a>(report: &'a Value, role: &str) -> &'a Value {
+    let mut parties = report["parties"].as_array().expect("parties").iter();
+    parties.find(|party| party["role"] == role).expect("it plays")
+}
+
+fn staked(report: &Value, role: &str) -> u128 {
+    number(&party(report, role)["staked"])
+}
+
+/// Waits until L1 carries so many L2 blocks.
+async fn answer_blocks(rpc: &Rpc, count: u128) -> u128 {
+    let start = Instant::now();
+    loop {
+        let safe = rpc.get("eth_getBlockByNumber", json!(["safe", false])).await;
+        let safe = if safe.is_null() { 0 } else { number(&safe["number"]) };
+        if safe >= count {
+            return safe;
+        }
+        assert!(start.elapsed() < PATIENCE, "L1 carries {safe} blocks");
+        sleep(Duration::from_millis(20)).await;
+    }
+}
+
+/// As many ranges as can be open, and a liar in each: the challenger answers all, and every bond is its own in the end.
+#[tokio::test(flavor = "multi_thread")]
+async fn eight_disputed_ranges_are_open_at_once() {
+    const RANGES: u128 = 8;
+    const WINDOW: u64 = 800;
+    let dir = tempfile::tempdir().expect("temp dir");
+    let leaf = FalseLeaf::Output { number: 1 };
+    let lie = Forgery { seed: 8, at: [Place::At(0); 3], leaf };
+    let scene = Scene::new(dir.path(), WINDOW, 8, PartyRole::Liar(lie, Conduct::Never)).await;
+    fund(&scene.rpc, key(CHALLENGER).address()).await;
+    let node = scene.start(scene.l1.url()).await;
+    let rpc = Rpc::to(&node).await;
+    let mut safe = 0;
+    for open in 1..=RANGES {
+        scene.traffic(1).await;
+        safe = answer_blocks(&rpc, safe + 1).await;
+        scene.pass(WINDOW / 8).await;
+        let both =
+            |report: &Value| ["liar", "challenger"].iter().all(|role| staked(report, role) == open);
+        let report = settlement(&rpc, both).await;
+        assert_eq!(number(&report["openRanges"]), open, "{report:#}");
+    }
+    let claims = answer(&rpc, "annex_claims", |claims| {
+        let ranges = claims["ranges"].as_array().expect("ranges");
+        ranges.iter().all(|range| range["matchCount"] == "0x1")
+    });
+    let claims = claims.await;
+    let ranges = claims["ranges"].as_array().expect("ranges");
+    assert_eq!(ranges.len() as u128, RANGES, "{claims:#}");
+    for range in ranges {
+        let truths = range["claims"].as_array().expect("claims").iter();
+        let truths: Vec<_> = truths.map(|it| it["isTrue"].as_bool()).collect();
+        assert_eq!(truths, [Some(false), Some(true)], "{range:#}");
+        let clocks = range["matches"][0]["sides"].as_array().expect("two").iter();
+        assert!(clocks.into_iter().all(|side| number(&side["clock"]) <= u128::from(WINDOW)));
+        assert_eq!(number(&range["pot"]), ETHER / 2, "{range:#}");
+        let one = rpc.get("annex_claims", json!([range["range"]])).await;
+        assert_eq!(one["ranges"], json!([range]), "{one:#}");
+    }
+    scene.pass(WINDOW + 60).await;
+    let over = settlement(&rpc, |report| number(&report["openRanges"]) == 0).await;
+    assert_eq!((staked(&over, "liar"), &over["faulted"]), (0, &json!(false)), "{over:#}");
+    let wealth = |report: &Value| {
+        let party = party(report, "challenger");
+        number(&party["balance"]) + number(&party["credits"])
+    };
+    let end = settlement(&rpc, |report| wealth(report) > 101 * ETHER).await;
+    println!("the challenger won {} wei", wealth(&end) - 100 * ETHER);
+    node.stop().await;
+    scene.stop().await;
+}
