@@ -365,11 +365,7 @@ impl L1Client {
 
 impl L1Client {
     /// Asks other nodes for the blobs that are missing. Whether none is any more.
-    async fn ask_batch_sources(
-        &self,
-        hashes: &[B256],
-        found: &mut Vec<Option<Box<Blob>>>,
-    ) -> bool {
+    async fn ask_batch_sources(&self, hashes: &[B256], found: &mut Vec<Option<Box<Blob>>>) -> bool {
         for source in self.sources.iter() {
             let mut more = found.clone();
             match timeout(BLOB_SOURCE_TURN, source.collect(hashes, &mut more)).await {

@@ -192,7 +192,7 @@ impl Follower {
     async fn count(&self, client: &L1Client, number: u64) -> Result<Option<u64>, L1Error> {
         match client.read_at(self.inbox, &Inbox::recordCountCall {}, number).await {
             Ok(count) => Ok(Some(count.saturating_to())),
-            Err(L1Error::Rejected(_) | L1Error::Malformed(_) | L1Error::Reverted(_)) => Ok(None),
+            Err(L1Error::Rejected(_) | L1Error::Output(_) | L1Error::Reverted(_)) => Ok(None),
             Err(error) => Err(error),
         }
     }

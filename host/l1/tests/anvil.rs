@@ -257,7 +257,8 @@ async fn posts_calldata_and_reports_reverts_by_name() {
     let chain = chain(&client).await;
     let data = Bytes::from(vec![0x5a; 65_536]);
     let mut leader = poster(&client, &chain, limits());
-    let posted = included(leader.post(None, 0, BatchBody::Calldata(data.clone())).await.expect("posts"));
+    let posted =
+        included(leader.post(None, 0, BatchBody::Calldata(data.clone())).await.expect("posts"));
     let records = all_records(&client, &chain).await.expect("records");
     let last = records.last().expect("a record");
     assert_eq!(leader.record(&posted), Some(last.record.index));
@@ -507,7 +508,8 @@ async fn records_that_a_lagging_node_lacks_are_read_later() {
                 _ => return answer,
             };
             let request: serde_json::Value = serde_json::from_str(request).expect("JSON");
-            serde_json::json!({"jsonrpc": "2.0", "id": request["id"], result.0: result.1}).to_string()
+            serde_json::json!({"jsonrpc": "2.0", "id": request["id"], result.0: result.1})
+                .to_string()
         });
         let url = proxy(anvil.url.clone(), lie).await;
         let unreliable = L1Client::connect(&url, &[]).await.expect("the proxy answers");
