@@ -93,7 +93,7 @@ pub enum VerifyError {
 #[derive(Clone, Debug, thiserror::Error)]
 pub enum NoBlock {
     #[error("it rejects one: {0}")]
-    Rejected(Rejected),
+    Rejected(Box<Rejected>),
     #[error("it exhausts a record")]
     Exhausted,
 }
@@ -324,7 +324,7 @@ pub fn take(
     match &taken.transition {
         Transition::Applied { block: sealed, .. } => compare(&sealed.header, &block.header)?,
         Transition::Rejected(reason) => {
-            return Err(VerifyError::NoBlock(NoBlock::Rejected(*reason)));
+            return Err(VerifyError::NoBlock(NoBlock::Rejected(Box::new(*reason))));
         }
         Transition::Exhausted { .. } => {
             return Err(VerifyError::NoBlock(NoBlock::Exhausted));
