@@ -187,9 +187,19 @@ impl Connection {
     /// Waits until a call may begin: until few enough are executed and little enough is unread. `None` once the
     /// connection is closed.
     pub async fn turn(&self) -> Option<SemaphorePermit<'_>> {
+        self.places(1).await
+    }
+
+    /// The same for a batch, whose answer may be large: it is alone.
+    pub async fn turn_of_batch(&self) -> Option<SemaphorePermit<'_>> {
+        self.places(self.limits().max_calls_per_connection.max(1)).await
+    }
+
+    async fn places(&self, count: usize) -> Option<SemaphorePermit<'_>> {
         let _waits = Waits::new(self);
+        let count = u32::try_from(count).unwrap_or(u32::MAX);
         let permit = tokio::select! {
-            permit = self.calls.acquire() => permit.expect("the semaphore is never closed"),
+            permit = self.calls.acquire_many(count) => permit.expect("the semaphore is never closed"),
             () = self.until_closed() => return None,
         };
         loop {

@@ -69,7 +69,7 @@ where
             let Some(connection) = batch.extensions().get::<Arc<Connection>>().cloned() else {
                 return inner.batch(batch).await;
             };
-            let Some(_turn) = connection.turn().await else { return gone(Id::Null) };
+            let Some(_turn) = connection.turn_of_batch().await else { return gone(Id::Null) };
             let response = inner.batch(batch).await;
             connection.answered(response.as_json().get().len());
             response

@@ -28,7 +28,7 @@ pub struct Limits {
     pub max_unread: usize,
     /// Bytes that wait for all clients. Beyond, the connection is closed on which most waits.
     pub max_unread_in_all: usize,
-    /// Calls of one connection that are executed at the same time.
+    /// Calls of one connection that are executed at the same time; a batch is alone.
     pub max_calls_per_connection: usize,
     /// Calls, proofs, log searches and whole blocks that are answered at the same time.
     pub max_heavy: usize,

@@ -12,9 +12,10 @@ use alloy_consensus::{
     proofs,
 };
 use alloy_eips::eip1559::{BaseFeeParams, calc_next_block_base_fee};
+use alloy_eips::eip2930::AccessList;
 use alloy_eips::eip7685::EMPTY_REQUESTS_HASH;
 use alloy_eips::{BlockId, BlockNumberOrTag};
-use alloy_primitives::{Address, B256, Bloom, Signature, U64, U256, address};
+use alloy_primitives::{Address, B256, Bloom, Bytes, Signature, TxKind, U64, U256, address};
 use alloy_rpc_types_eth::simulate::{MAX_SIMULATE_BLOCKS, SimBlock, SimulatePayload};
 use alloy_rpc_types_eth::{BlockOverrides, TransactionRequest};
 use annex_evm::{
@@ -445,15 +446,15 @@ fn unsigned(chain_id: u64, nonce: u64, legacy: bool, call: CallRequest) -> Trans
     } = call;
     let max_priority_fee_per_gas = max_priority_fee_per_gas.unwrap_or_default();
     let signature = Signature::new(U256::ZERO, U256::ZERO, false);
+    let callee = to.to().copied().unwrap_or_default();
     if !authorization_list.is_empty() {
-        let to = to.to().copied().unwrap_or_default();
         let tx = TxEip7702 {
             chain_id,
             nonce,
             gas_limit,
             max_fee_per_gas,
             max_priority_fee_per_gas,
-            to,
+            to: callee,
             value,
             access_list,
             authorization_list,
@@ -468,7 +469,7 @@ fn unsigned(chain_id: u64, nonce: u64, legacy: bool, call: CallRequest) -> Trans
             gas_limit,
             max_fee_per_gas,
             max_priority_fee_per_gas,
-            to: to.to().copied().unwrap_or_default(),
+            to: callee,
             value,
             access_list,
             blob_versioned_hashes: blob_hashes,
@@ -477,31 +478,38 @@ fn unsigned(chain_id: u64, nonce: u64, legacy: bool, call: CallRequest) -> Trans
         };
         return Transaction::Eip4844(tx.into_signed(signature));
     }
-    let gas_price = max_fee_per_gas;
-    match (legacy, access_list.is_empty()) {
-        (true, true) => {
-            let chain_id = Some(chain_id);
-            let tx = TxLegacy { chain_id, nonce, gas_price, gas_limit, to, value, input };
-            Transaction::Legacy(tx.into_signed(signature))
-        }
-        (true, false) => {
-            let tx =
-                TxEip2930 { chain_id, nonce, gas_price, gas_limit, to, value, access_list, input };
-            Transaction::Eip2930(tx.into_signed(signature))
-        }
-        (false, _) => {
-            let tx = TxEip1559 {
-                chain_id,
-                nonce,
-                gas_limit,
-                max_fee_per_gas,
-                max_priority_fee_per_gas,
-                to,
-                value,
-                access_list,
-                input,
-            };
-            Transaction::Eip1559(tx.into_signed(signature))
-        }
+    if legacy {
+        let tx = (chain_id, nonce, max_fee_per_gas, gas_limit);
+        return of_gas_price(tx, to, value, input, access_list);
     }
+    let tx = TxEip1559 {
+        chain_id,
+        nonce,
+        gas_limit,
+        max_fee_per_gas,
+        max_priority_fee_per_gas,
+        to,
+        value,
+        access_list,
+        input,
+    };
+    Transaction::Eip1559(tx.into_signed(signature))
+}
+
+/// A legacy transaction, or one of EIP-2930 if it has an access list.
+fn of_gas_price(
+    (chain_id, nonce, gas_price, gas_limit): (u64, u64, u128, u64),
+    to: TxKind,
+    value: U256,
+    input: Bytes,
+    access_list: AccessList,
+) -> Transaction {
+    let signature = Signature::new(U256::ZERO, U256::ZERO, false);
+    if access_list.is_empty() {
+        let chain_id = Some(chain_id);
+        let tx = TxLegacy { chain_id, nonce, gas_price, gas_limit, to, value, input };
+        return Transaction::Legacy(tx.into_signed(signature));
+    }
+    let tx = TxEip2930 { chain_id, nonce, gas_price, gas_limit, to, value, access_list, input };
+    Transaction::Eip2930(tx.into_signed(signature))
 }
