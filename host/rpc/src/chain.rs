@@ -294,7 +294,13 @@ pub fn decode_all<T: AsRef<[u8]>>(
         .collect();
     let mut recovered = RecoveredTransaction::recover_all(decoded);
     let mut next = || recovered.next().expect("as many as were decoded");
-    refused.into_iter().map(|result| result.and_then(|()| Ok(next()?))).collect()
+    let decoded: Vec<_> =
+        refused.into_iter().map(|result| result.and_then(|()| Ok(next()?))).collect();
+    for recovered in decoded.iter().flatten() {
+        // It is computed when it is first asked for: better here than by the executor.
+        let _computed = recovered.transaction.hash();
+    }
+    decoded
 }
 
 fn decode(raw: &[u8], chain_id: u64) -> Result<Transaction, Rejected> {

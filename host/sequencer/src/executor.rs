@@ -8,6 +8,7 @@ use crate::{
     engine::{Command, EngineConfig, EngineError, Sequencing, Shared, Taken},
     live::{LiveBlock, LiveReader},
     log::{Entry, Link, OpenEntry, PromiseLog},
+    merkle,
     order::{Gathering, Ordering},
     records::Records,
     sealer::{Job, PromiseState, Sealer},
@@ -15,15 +16,14 @@ use crate::{
 use alloy_consensus::Transaction as _;
 use alloy_consensus::{Sealable, TxReceipt};
 use alloy_eips::eip2718::{Decodable2718, Encodable2718};
-use alloy_primitives::{Address, B256, Bytes, U256, keccak256};
+use alloy_primitives::{Address, Bytes, U256};
 use annex_rpc::{Arrival, Executed, MiniBlock, Rejected};
 use annex_state::StateReader;
 use annex_stf::{CodeCache, Included, InvalidTransaction, OpenBlock, ParentBlock};
 use annex_store::Store;
 use annex_types::{
     BLOCK_GAS_LIMIT, BlockAttributes, ForcedItem, MAX_BLOCKS_PER_SECOND, Promise,
-    RecoveredTransaction, Transaction, batch,
-    promise::{self, SignedPromise},
+    RecoveredTransaction, Transaction, batch, promise::SignedPromise,
 };
 use std::{
     collections::VecDeque,
@@ -699,10 +699,8 @@ fn promise(
     group: &[Arc<Executed>],
 ) -> Option<Arc<SignedPromise>> {
     let signer = sequencing?.signer.as_ref()?;
-    let leaves: Vec<B256> = group
-        .iter()
-        .map(|e| promise::leaf(e.hash, keccak256(e.receipt.with_bloom_ref().encoded_2718())))
-        .collect();
+    let receipts: Vec<Vec<u8>> =
+        group.iter().map(|e| e.receipt.with_bloom_ref().encoded_2718()).collect();
     let attributes = &open.entry.attributes;
     let (signed, digest) = signer.sign(Promise {
         l2ChainId: config.chain.l2_chain_id,
@@ -716,7 +714,7 @@ fn promise(
         origin: attributes.origin.accumulator,
         firstIndex: group[0].index,
         count: group.len() as u32,
-        root: promise::root(&leaves),
+        root: merkle::root(group.iter().map(|e| e.hash), &receipts),
     });
     state.sequence += 1;
     state.previous = digest;

@@ -13,6 +13,7 @@ mod executor;
 mod import;
 mod live;
 mod log;
+mod merkle;
 mod order;
 mod pool;
 mod records;
