@@ -74,6 +74,8 @@ const HASTE_SECONDS: u64 = 1;
 const DERIVED: u64 = 150_000;
 /// How long that many may take.
 const POSTING: Duration = Duration::from_secs(240);
+/// A batch waits a minute for more, and for a block of L1.
+const FIRST_BATCH: Duration = Duration::from_secs(90);
 /// Gwei that pay the price of nearly the last unposted byte (spec/fees.md, "The leader's price").
 const TIP: &str = "150";
 /// Transfers a second whose data a leader bears for a minute whatever the machine.
@@ -211,7 +213,13 @@ impl Bench<'_> {
 
     /// What waits for L1, and what L1 takes.
     fn backlog(&self, chain: &Chain, line: &Value) -> Result {
-        let (bytes, transactions) = chain.posted()?;
+        let begin = Instant::now();
+        let mut posted = chain.posted()?;
+        while posted.1 == 0 && begin.elapsed() < FIRST_BATCH {
+            std::thread::sleep(Duration::from_secs(2));
+            posted = chain.posted()?;
+        }
+        let (bytes, transactions) = posted;
         if transactions == 0 {
             println!("    no batch is on L1 yet");
             return Ok(());

@@ -14,8 +14,9 @@ use crate::{Error, Result};
 
 const START_SECONDS: u64 = 60;
 const ANVIL_PLACES: &[&str] = &["contracts", "tests/clients"];
-/// Ether deposited for a load: a tenth of it pays the price that is asked while much data waits for L1.
-const DEPOSIT: &str = "9000";
+/// Ether deposited for a load, nearly all that a development account has: it pays the price that is asked while much data
+/// waits for L1.
+const DEPOSIT: &str = "8900";
 /// Gas of a second, in Anvil's blocks of a second as in Annex's 32 blocks of 30M.
 const GAS_PER_SECOND: &str = "960000000";
 
@@ -152,7 +153,7 @@ impl Chain {
         (l1.url, l1.port) = (format!("http://127.0.0.1:{l1_port}"), l1_port);
         let (addresses, keys) = accounts(&l1.log)?;
         let deployment = data.join("deployment.json").display().to_string();
-        capture(Command::new(annex).args([
+        capture(Command::new(annex).env("RUST_LOG", "error").args([
             "deploy",
             "--l1",
             &l1.url,
@@ -166,7 +167,7 @@ impl Chain {
             &deployment,
         ]))?;
         let leader = start_leader(annex, data, &l1, &keys)?;
-        capture(Command::new(annex).args([
+        capture(Command::new(annex).env("RUST_LOG", "error").args([
             "wallet",
             "deposit",
             "--amount",
