@@ -7,7 +7,7 @@ use crate::{
 };
 use alloy_primitives::{B256, U256};
 use annex_l1::{BatchBody, L1Client, Poster, SendOutcome, contracts::Inbox};
-use annex_sequencer::{BatchError, Channel, Engine, Sequencing, next_batch};
+use annex_sequencer::{Batch, BatchError, Channel, Engine, Sequencing, next_batch};
 use annex_store::{Store, StoreError};
 use annex_types::{ChainConfig, RecordPayload, batch};
 use std::{collections::VecDeque, sync::Arc, time::Duration};
@@ -249,6 +249,25 @@ impl PostTask {
         }
     }
 
+    /// The batch that belongs there and the hash of its last block; none if the last one is replaced this very moment.
+    async fn pack(&self, slot: Slot, channel: Channel) -> Result<Option<(Batch, B256)>, NodeError> {
+        let (store, chain_id) = (self.store.clone(), self.chain.l2_chain_id);
+        let packed = tokio::task::spawn_blocking(move || {
+            let snapshot = store.snapshot()?;
+            let batch = next_batch(&snapshot, chain_id, slot.after, slot.last, channel)?;
+            let Some(batch) = batch else { return Ok(None) };
+            let last_hash = snapshot.hash(batch.last_block)?;
+            Ok(last_hash.map(|last_hash| (batch, last_hash)))
+        });
+        match packed.await.map_err(|_| NodeError::Ended)? {
+            Ok(packed) => Ok(packed),
+            Err(BatchError::Store(StoreError::UnknownBlock(_))) => Ok(None),
+            Err(BatchError::Store(error)) => Err(error.into()),
+            Err(BatchError::Header(error)) => Err(error.into()),
+            Err(BatchError::Compression(error)) => Err(StoreError::from(error).into()),
+        }
+    }
+
     /// Posts the batch that belongs there.
     async fn post(&mut self, slot: Slot) -> Result<Posted, NodeError> {
         let balance = self.client.balance(self.poster.address()).await?;
@@ -258,23 +277,8 @@ impl PostTask {
             None if self.client.head().await?.has_blobs() => Channel::Blobs,
             None => Channel::Calldata,
         };
-        let (store, chain_id) = (self.store.clone(), self.chain.l2_chain_id);
-        let packed = tokio::task::spawn_blocking(move || {
-            let snapshot = store.snapshot()?;
-            let batch = next_batch(&snapshot, chain_id, slot.after, slot.last, channel)?;
-            let Some(batch) = batch else { return Ok(None) };
-            let last_hash = snapshot.hash(batch.last_block)?;
-            Ok(last_hash.map(|last_hash| (batch, last_hash)))
-        });
-        let (batch, last_hash) = match packed.await.map_err(|_| NodeError::Ended)? {
-            Ok(Some(packed)) => packed,
-            // The last one is replaced this very moment.
-            Ok(None) | Err(BatchError::Store(StoreError::UnknownBlock(_))) => {
-                return Ok(Posted::Nothing);
-            }
-            Err(BatchError::Store(error)) => return Err(error.into()),
-            Err(BatchError::Header(error)) => return Err(error.into()),
-            Err(BatchError::Compression(error)) => return Err(StoreError::from(error).into()),
+        let Some((batch, last_hash)) = self.pack(slot, channel).await? else {
+            return Ok(Posted::Nothing);
         };
         let size = batch.data.len();
         let body = match channel {
