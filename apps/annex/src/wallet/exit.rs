@@ -202,7 +202,7 @@ impl Chain {
         let (address, to) = (token.localToken, token.to);
         let amount = match self.l1.read(address, &IToken::decimalsCall {}).await {
             Ok(decimals) => ui::units(token.amount, decimals)?,
-            Err(L1Error::Reverted(_) | L1Error::Malformed(_)) => format!("{} units", token.amount),
+            Err(L1Error::Reverted(_) | L1Error::Output(_)) => format!("{} units", token.amount),
             Err(error) => return Err(error.into()),
         };
         Ok(format!("{amount} of token {address} to {to}"))
