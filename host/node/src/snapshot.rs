@@ -77,3 +77,6 @@ pub(crate) async fn check_start(
     }
     Ok(())
 }
+
+#[cfg(test)]
+mod tests;

@@ -85,35 +85,35 @@ impl From<SignatureError> for SnapshotError {
 
 /// What comes before the state.
 #[derive(Clone, Debug, PartialEq, Eq, RlpEncodable, RlpDecodable)]
-struct Preamble {
-    config_hash: B256,
-    genesis: Header,
-    header: Header,
-    record: u64,
-    block: u64,
-    forced: u64,
-    first_record: u64,
-    leaf: u64,
-    first: u64,
-    previous: B256,
-    records: Vec<PreambleRecord>,
-    transactions: Vec<Bytes>,
-    receipts: Vec<Receipt>,
+pub(super) struct Preamble {
+    pub config_hash: B256,
+    pub genesis: Header,
+    pub header: Header,
+    pub record: u64,
+    pub block: u64,
+    pub forced: u64,
+    pub first_record: u64,
+    pub leaf: u64,
+    pub first: u64,
+    pub previous: B256,
+    pub records: Vec<PreambleRecord>,
+    pub transactions: Vec<Bytes>,
+    pub receipts: Vec<Receipt>,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, RlpEncodable, RlpDecodable)]
-struct PreambleRecord {
-    kind: B256,
-    l1_block_number: u64,
-    timestamp: u64,
-    base_fee: U256,
-    blob_base_fee: U256,
-    l1_parent_hash: B256,
-    payload: Bytes,
-    l1_block_hash: B256,
-    l1_tx: B256,
+pub(super) struct PreambleRecord {
+    pub kind: B256,
+    pub l1_block_number: u64,
+    pub timestamp: u64,
+    pub base_fee: U256,
+    pub blob_base_fee: U256,
+    pub l1_parent_hash: B256,
+    pub payload: Bytes,
+    pub l1_block_hash: B256,
+    pub l1_tx: B256,
     /// Zero: none.
-    alias: B256,
+    pub alias: B256,
 }
 
 impl From<&StoredRecord> for PreambleRecord {
@@ -233,7 +233,7 @@ fn extra(header: &Header) -> Result<ExtraData, SnapshotError> {
     ExtraData::decode(&header.extra_data).map_err(|_| SnapshotError::Damaged("header"))
 }
 
-fn gather(snapshot: &Snapshot, block: Option<u64>) -> Result<(Preamble, Base), SnapshotError> {
+pub(super) fn gather(snapshot: &Snapshot, block: Option<u64>) -> Result<(Preamble, Base), SnapshotError> {
     let number = match block {
         Some(block) => block,
         None => progress::derived(snapshot)?.safe,
@@ -386,15 +386,15 @@ impl<R: BufRead> Opened<R> {
 }
 
 /// A preamble that is consistent in itself.
-struct Checked {
+pub(super) struct Checked {
     preamble: Preamble,
-    base: Base,
+    pub base: Base,
     records: Vec<StoredRecord>,
     transactions: Vec<RecoveredTransaction>,
 }
 
 impl Checked {
-    fn new(mut preamble: Preamble) -> Result<Self, SnapshotError> {
+    pub fn new(mut preamble: Preamble) -> Result<Self, SnapshotError> {
         let mut previous = preamble.previous;
         let mut records = Vec::new();
         for (index, record) in (preamble.first..).zip(std::mem::take(&mut preamble.records)) {
