@@ -4,8 +4,8 @@ use alloy_primitives::{Address, B256, Bytes, U256, keccak256};
 use alloy_trie::proof::verify_proof;
 use alloy_trie::{EMPTY_ROOT_HASH, KECCAK_EMPTY, Nibbles, TrieAccount};
 use annex_e2e::{
-    Anvil, Dev, DevOptions, ETHER, Folder, Rpc, Shared, Wallet, eventually, run, script, seconds,
-    seed,
+    Anvil, Dev, DevOptions, ETHER, Folder, Rpc, Shared, Wallet, annex, eventually, run, script,
+    seconds, seed,
 };
 use serde_json::{Value, json};
 use std::fmt::Debug;
@@ -60,6 +60,102 @@ fn ethers_makes_a_market_and_trades() {
 #[test]
 fn cast_makes_a_market_and_trades() {
     setup().same_on_both("cast.js", 3);
+}
+
+/// What a comparison found, which is nothing, and what it left out.
+#[track_caller]
+fn compare(name: &str, index: u64, left_out: &[&str]) -> Value {
+    let setup = setup();
+    let key = setup.wallet(index).key();
+    let report = script(name, &[setup.dev.rpc.url(), &key, setup.anvil.rpc.url()]);
+    let exempted = report["exempted"].as_array().expect("a list");
+    for field in exempted {
+        println!("{name} leaves out {}: {}", field["field"], field["reason"]);
+    }
+    let fields: Vec<&str> = exempted.iter().filter_map(|field| field["field"].as_str()).collect();
+    let unknown: Vec<_> = fields.iter().filter(|field| !left_out.contains(field)).collect();
+    assert!(unknown.is_empty(), "left out without being listed here: {unknown:?}");
+    println!("{name}: {} fields are equal", report["compared"]);
+    report
+}
+
+/// Each chain's own time, base fee and place of a transaction, and Annex's data gas, without which gas is compared.
+const PLACE: &[&str] = &[
+    "log.blockHash",
+    "log.blockNumber",
+    "log.blockTimestamp",
+    "log.logIndex",
+    "log.transactionIndex",
+    "receipt.blobGasPrice",
+    "receipt.blockHash",
+    "receipt.blockNumber",
+    "receipt.blockTimestamp",
+    "receipt.cumulativeGasUsed",
+    "receipt.effectiveGasPrice",
+    "receipt.gasUsed",
+    "receipt.transactionIndex",
+    "transaction.blockHash",
+    "transaction.blockNumber",
+    "transaction.blockTimestamp",
+    "transaction.gasPrice",
+    "transaction.transactionIndex",
+];
+/// And what a tool chooses when it may.
+const OWN_FEES: &[&str] = &[
+    "log.transactionHash",
+    "receipt.transactionHash",
+    "transaction.gas",
+    "transaction.hash",
+    "transaction.maxFeePerGas",
+    "transaction.maxPriorityFeePerGas",
+    "transaction.r",
+    "transaction.s",
+    "transaction.v",
+    "transaction.yParity",
+];
+
+#[test]
+fn published_contracts_do_what_they_do_on_anvil() {
+    let others =
+        ["message.text", "state.storageRoot", "step.estimate", "step.executionGas"].as_slice();
+    let report = compare("compare.js", 10, &[PLACE, others].concat());
+    let scenarios = report["scenarios"].as_array().expect("a list");
+    assert_eq!(scenarios.len(), 24, "twelve scenarios through two clients");
+    for scenario in scenarios {
+        println!("{scenario}");
+    }
+}
+
+#[test]
+fn forge_deploys_as_on_anvil() {
+    compare("forge.js", 11, &[PLACE, OWN_FEES].concat());
+}
+
+#[test]
+fn hardhat_tests_and_runs_as_on_anvil() {
+    compare("hardhat.js", 12, &[PLACE, OWN_FEES].concat());
+}
+
+#[test]
+fn watching_over_websocket_misses_nothing() {
+    setup().same_on_both("watch.js", 13);
+}
+
+#[test]
+fn watching_goes_on_after_a_kill() {
+    let folder = Folder::new();
+    let path = folder.path().to_str().expect("UTF-8").to_owned();
+    let binary = annex().to_str().expect("UTF-8").to_owned();
+    let report = script("reconnect.js", &[&binary, &Wallet::dev(901, 4).key(), &path]);
+    println!("{report}");
+}
+
+#[test]
+fn deposits_arrive_and_fees_are_estimated() {
+    let setup = setup();
+    let key = Wallet::dev(901, 5).key();
+    let report = script("deposit.js", &[setup.dev.rpc.url(), &key, setup.dev.l1.url()]);
+    println!("{report}");
 }
 
 #[test]
