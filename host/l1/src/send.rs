@@ -151,11 +151,19 @@ pub struct Sender {
     signer: PrivateKeySigner,
     limits: SendLimits,
     in_flight: Option<InFlight>,
+    /// Transactions in a row that reverted in their block, and were paid for.
+    reverted: u32,
 }
 
 impl Sender {
     pub fn new(client: L1Client, signer: PrivateKeySigner, limits: SendLimits) -> Self {
-        Self { client, signer, limits, in_flight: None }
+        Self { client, signer, limits, in_flight: None, reverted: 0 }
+    }
+
+    /// Waits after transactions in a row that reverted and were paid for, the longer the more they are: who sends again at once
+    /// whatever reverts, because simulations promise what blocks do not keep, empties its account.
+    pub async fn pause(&self) {
+        sleep(pause_after(self.reverted)).await;
     }
 
     pub fn address(&self) -> Address {
@@ -369,6 +377,7 @@ impl Sender {
             for hash in hashes {
                 if let Some(receipt) = self.client.receipt(*hash).await? {
                     self.in_flight = None;
+                    self.reverted = if receipt.status() { 0 } else { self.reverted + 1 };
                     return Ok(Some(self.outcome(call, receipt).await));
                 }
             }
@@ -411,6 +420,14 @@ impl Sender {
             contract: receipt.contract_address,
             logs: receipt.inner.logs().to_vec(),
         })
+    }
+}
+
+/// Nothing after one: somebody else was faster. Then a second, and twice as long each time, up to a minute.
+fn pause_after(reverted: u32) -> Duration {
+    match reverted {
+        0 | 1 => Duration::ZERO,
+        more => Duration::from_secs(1 << (more - 2).min(6)),
     }
 }
 

@@ -302,6 +302,7 @@ impl Task {
         value: U256,
     ) -> Result<Sent, NodeError> {
         let call = Call { to: TxKind::Call(to), input, value, sidecar: None };
+        self.sender.pause().await;
         let (sent, outcome) = match self.sender.send(&call).await? {
             SendOutcome::Included(included) => {
                 metrics::counter!("annex_exits_gas_total").increment(included.gas_used);

@@ -32,3 +32,16 @@ fn refusals_of_common_clients() {
     is("nonce too low: next nonce 5, tx nonce 4", "used");
     is("insufficient funds for gas * price + value", "error");
 }
+
+#[test]
+fn an_hour_of_reverts_costs_some_sixty_transactions() {
+    let mut passed = Duration::ZERO;
+    let mut sent = 0;
+    while passed < Duration::from_secs(3_600) {
+        sent += 1;
+        passed += pause_after(sent);
+    }
+    assert!((55..70).contains(&sent), "{sent}");
+    assert_eq!([0, 1, 2, 3].map(pause_after).map(|pause| pause.as_secs()), [0, 0, 1, 2]);
+    assert_eq!(pause_after(u32::MAX), Duration::from_secs(64));
+}

@@ -43,6 +43,7 @@ pub(super) async fn send(
     calls: Vec<(&'static str, Call)>,
 ) -> (usize, Sender) {
     for (action, call) in calls {
+        sender.pause().await;
         let outcome = match sender.send(&call).await {
             Ok(SendOutcome::Included(included)) => {
                 let (gas, tx) = (included.gas_used, included.tx);
