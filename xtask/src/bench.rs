@@ -282,9 +282,10 @@ impl Bench<'_> {
         let (follower, took) = chain.follow(safe)?;
         let same = chain.leader.hash(safe) == follower.hash(safe);
         println!(
-            "  {count} transfers in {:.1} s: {:.0} a second, {}",
+            "  {count} transfers in {:.1} s: {:.0} a second, {:.1} us of processor each, {}",
             took.as_secs_f64(),
             count as f64 / took.as_secs_f64(),
+            follower.cpu()? as f64 / count.max(1) as f64,
             if same { "the same hashes" } else { "OTHER HASHES" }
         );
         Ok(())
