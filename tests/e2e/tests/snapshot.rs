@@ -1,6 +1,6 @@
 //! Nodes that begin in the middle: from a snapshot, and from other nodes where L1 has no blobs any more.
 
-use alloy_primitives::{Address, B256, keccak256};
+use alloy_primitives::{Address, B256, U256, keccak256};
 use annex_e2e::{
     Dev, DevOptions, Fault, Folder, GWEI, Load, Node, NodeOptions, OwnChain, Proxy, Rpc, Rule,
     eventually, run, seconds, seed,
@@ -111,7 +111,7 @@ fn refuses_what_is_wrong(folder: &Folder, chain: &OwnChain, file: &Path) {
     let bad = folder.path().join("bad.snapshot");
     let dir = folder.path().join("bad");
     let deployment = ["--deployment", text(&chain.file)];
-    let mut refused = |bytes: &[u8], more: &[&str], why: &[&str]| {
+    let refused = |bytes: &[u8], more: &[&str], why: &[&str]| {
         std::fs::write(&bad, bytes).expect("written");
         let (ok, said) = import(&dir, &bad, more);
         assert!(!ok && why.iter().any(|why| said.contains(why)), "{why:?}: {said}");
@@ -146,7 +146,7 @@ fn blobs_that_l1_lost_come_from_other_nodes() {
     let dev = Dev::start(&folder, "dev", &options);
     let wallet = dev.wallet(seed, 1);
     for nonce in 0..20 {
-        dev.send(&wallet.transfer(nonce, Address::repeat_byte(7), GWEI));
+        dev.send(&wallet.transfer(nonce, Address::repeat_byte(7), U256::from(GWEI)));
     }
     dev.everything_safe();
     let file = dev.deployment_file();
@@ -192,7 +192,7 @@ fn blobs_that_l1_lost_come_from_other_nodes() {
 
 /// Versioned hashes that batches named so far.
 fn blob_hashes(dev: &Dev) -> Vec<serde_json::Value> {
-    let records = dev.rpc.get_result("annex_records", json!([0, 256]));
+    let records = dev.rpc.get_result("annex_records", json!([0, dev.records()]));
     let records = records.as_array().expect("records");
     let blobs = json!(keccak256("annex.record.batch.blobs.v1"));
     let payloads = records.iter().filter(|record| record["kind"] == blobs);
