@@ -326,8 +326,7 @@ pub(crate) async fn connect(url: &str) -> Result<Client, BoxError> {
     let (sender, receiver) =
         WsTransportClientBuilder::default().connection_timeout(TIMEOUT).build(url).await?;
     let ping = PingConfig::new().ping_interval(PING).inactive_limit(SILENCE);
-    let builder = ClientBuilder::default()
-        .max_buffer_capacity_per_subscription(BUFFER)
-        .enable_ws_ping(ping);
+    let builder =
+        ClientBuilder::default().max_buffer_capacity_per_subscription(BUFFER).enable_ws_ping(ping);
     Ok(builder.build_with_tokio(sender, receiver))
 }

@@ -111,6 +111,10 @@ impl Executor {
                 }
             }
         }
+        if adopted.kept > 0 {
+            // Its hash may have been told already.
+            self.seal()?;
+        }
         adopted.again = self.requeue_heard(unkept)?;
         // Whatever was not kept, no number is given twice.
         if self.promises.sequence < next {

@@ -264,7 +264,8 @@ impl Node {
         let port = options.port.unwrap_or_else(free_port);
         let mut command = Command::new(annex());
         command.args(["node", "--l1", l1, "--port", &port.to_string()]);
-        let beacons = if options.beacons.is_empty() { &[l1.to_owned()] } else { &options.beacons[..] };
+        let beacons =
+            if options.beacons.is_empty() { &[l1.to_owned()] } else { &options.beacons[..] };
         beacons.iter().for_each(|beacon| {
             command.args(["--beacon", beacon]);
         });

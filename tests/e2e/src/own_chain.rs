@@ -98,8 +98,7 @@ impl OwnChain {
         let deployment: Value = serde_json::from_slice(&file).expect("JSON");
         let portal: Address =
             deployment["contracts"]["portal"].as_str().expect("a string").parse().expect("one");
-        let wallets: Vec<_> =
-            (0..count).map(|index| Wallet::fresh(L2, self.seed, index)).collect();
+        let wallets: Vec<_> = (0..count).map(|index| Wallet::fresh(L2, self.seed, index)).collect();
         for wallet in &wallets {
             let call = Portal::depositTransactionCall {
                 to: wallet.address(),

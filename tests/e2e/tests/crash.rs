@@ -36,9 +36,8 @@ struct Held {
 
 impl Held {
     fn by(pid: u32) -> Self {
-        let count = |what: &str| {
-            std::fs::read_dir(format!("/proc/{pid}/{what}")).expect("it runs").count()
-        };
+        let count =
+            |what: &str| std::fs::read_dir(format!("/proc/{pid}/{what}")).expect("it runs").count();
         let status = std::fs::read_to_string(format!("/proc/{pid}/status")).expect("it runs");
         let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).expect("a line");
         let resident: u64 = line.trim().trim_end_matches(" kB").parse().expect("a number");

@@ -6,9 +6,7 @@ use annex_e2e::{
     everything_safe, number, place_and_result, seconds, seed, send, soak,
 };
 use jsonrpsee::client_transport::ws::WsTransportClientBuilder;
-use jsonrpsee::core::client::{
-    Client, ClientBuilder, ClientT, Subscription, SubscriptionClientT,
-};
+use jsonrpsee::core::client::{Client, ClientBuilder, ClientT, Subscription, SubscriptionClientT};
 use jsonrpsee::rpc_params;
 use serde_json::{Value, json};
 use std::fs;
@@ -72,11 +70,7 @@ fn pending_logs_are_those_of_the_sealed_block() {
     let client = runtime.block_on(websocket(&dev.rpc));
     let filter = json!({"fromBlock": "pending"});
     let mut feed: Subscription<Value> = runtime
-        .block_on(client.subscribe(
-            "eth_subscribe",
-            rpc_params!["logs", filter],
-            "eth_unsubscribe",
-        ))
+        .block_on(client.subscribe("eth_subscribe", rpc_params!["logs", filter], "eth_unsubscribe"))
         .expect("a subscription");
     let done = Arc::new(AtomicBool::new(false));
     let senders: Vec<_> = wallets

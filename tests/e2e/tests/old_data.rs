@@ -4,8 +4,8 @@
 use alloy_primitives::{Address, U256};
 use annex_e2e::promise::{Promise, domain, promiser};
 use annex_e2e::{
-    Folder, Load, Node, OwnChain, Wallet, Witnessed, eventually, everything_safe, free_port, number,
-    place_and_result, seconds, seed, send, soak,
+    Folder, Load, Node, OwnChain, Wallet, Witnessed, eventually, everything_safe, free_port,
+    number, place_and_result, seconds, seed, send, soak,
 };
 use rand::rngs::SmallRng;
 use rand::{Rng, SeedableRng};
@@ -247,8 +247,7 @@ fn a_leader_waits_for_the_followers_it_was_given() {
     let port = free_port();
     let url = format!("http://127.0.0.1:{port}");
     let options = chain.leader_options((100, 1), &["--catch-up-from", &url]);
-    let (process, rpc) =
-        Node::spawn(&folder, "leader", chain.dev.l1.url(), &chain.file, &options);
+    let (process, rpc) = Node::spawn(&folder, "leader", chain.dev.l1.url(), &chain.file, &options);
     let encoded = wallets[0].transfer(1, Address::repeat_byte(0xd1), U256::ONE);
     eventually("it says for whom it waits", seconds(30), || {
         let output = process.output();
@@ -266,9 +265,8 @@ fn a_leader_waits_for_the_followers_it_was_given() {
         options.feed = Some(format!("ws://127.0.0.1:{}", chain.leader_port));
         chain.node(&folder, "follower", &options)
     };
-    let next = eventually("it orders", seconds(30), || {
-        send(&rpc, &encoded).expect("an answer").ok()
-    });
+    let next =
+        eventually("it orders", seconds(30), || send(&rpc, &encoded).expect("an answer").ok());
     assert!(sequence(&next) > sequence(&receipt));
     everything_safe(&rpc);
     follower.agrees_with(&rpc);

@@ -232,7 +232,8 @@ fn a_hostile_feed_hides_nothing() {
     let mut waiting: VecDeque<Value> = (0..6).map(|_| setup.promised()).collect();
     let mut sent = Sent::default();
     for step in 0..steps {
-        let known = (!sent.honest.is_empty()).then(|| rng.random_range(0..sent.honest.len().max(1)));
+        let known =
+            (!sent.honest.is_empty()).then(|| rng.random_range(0..sent.honest.len().max(1)));
         match (rng.random_range(0..10), known) {
             (0..3, _) | (_, None) => {
                 let Some(next) = waiting.pop_front() else { continue };

@@ -110,7 +110,10 @@ fn chain(dir: &std::path::Path) -> (Store, Promise) {
 /// What is found once L1 carries the block.
 fn found(store: &Store, promise: Promise) -> Vec<Breach> {
     let (mut checker, leader) = (checker(), signer(1));
-    assert_eq!(checker.take(Arc::new(leader.sign(promise).0), leader.address(), Source::Feed), None);
+    assert_eq!(
+        checker.take(Arc::new(leader.sign(promise).0), leader.address(), Source::Feed),
+        None
+    );
     let snapshot = store.snapshot().expect("opens");
     assert!(checker.compare(&snapshot, 0).expect("reads").is_empty(), "L1 says nothing yet");
     let broken = checker.compare(&snapshot, 1).expect("reads");
@@ -145,7 +148,8 @@ fn promises_that_do_not_chain_are_found_at_once() {
     let (_store, first) = chain(dir.path());
     let (mut checker, leader, stranger) = (checker(), signer(1), signer(2));
     let take = |checker: &mut Checker, promise: &Promise| {
-        let found = checker.take(Arc::new(leader.sign(promise.clone()).0), leader.address(), Source::Feed);
+        let found =
+            checker.take(Arc::new(leader.sign(promise.clone()).0), leader.address(), Source::Feed);
         found.map(|found| found.breach)
     };
     let forged = Arc::new(stranger.sign(first.clone()).0);
