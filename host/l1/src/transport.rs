@@ -77,10 +77,7 @@ pub fn http_client_with(
 }
 
 /// The body, unless it is longer than `limit`.
-pub(crate) async fn read_body(
-    mut response: Response,
-    limit: usize,
-) -> Result<Vec<u8>, BodyError> {
+pub(crate) async fn read_body(mut response: Response, limit: usize) -> Result<Vec<u8>, BodyError> {
     let mut body = Vec::new();
     while let Some(chunk) = response.chunk().await? {
         if body.len() + chunk.len() > limit {

@@ -13,9 +13,10 @@ use crate::{
     leaves::Leaves,
     post::{self, PostTask, Setbacks},
     progress::{self, Progress},
-    proofs, snapshot,
-    snapshot::SnapshotError,
+    proofs,
     settle::{self, Board, SettleConfig, SettleTask},
+    snapshot,
+    snapshot::SnapshotError,
 };
 use alloy_primitives::{Address, B256, U256};
 use annex_derive::LogError;
@@ -126,7 +127,8 @@ impl Node {
         let leads = sequencing.is_some();
         let engine = start_engine(&config, &chain, &store, sequencing)?;
         let progress = Arc::new(Progress::default());
-        let batches = Batches::open(&config.data_dir.join("batches")).map_err(NodeError::Batches)?;
+        let batches =
+            Batches::open(&config.data_dir.join("batches")).map_err(NodeError::Batches)?;
         let batches = Arc::new(batches);
         let follow = follow_task(&config, &client, &store, &engine, &progress, &batches)?;
         let feed = Arc::new(FeedState::restore(&store)?);

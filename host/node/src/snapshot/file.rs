@@ -233,7 +233,10 @@ fn extra(header: &Header) -> Result<ExtraData, SnapshotError> {
     ExtraData::decode(&header.extra_data).map_err(|_| SnapshotError::Damaged("header"))
 }
 
-pub(super) fn gather(snapshot: &Snapshot, block: Option<u64>) -> Result<(Preamble, Base), SnapshotError> {
+pub(super) fn gather(
+    snapshot: &Snapshot,
+    block: Option<u64>,
+) -> Result<(Preamble, Base), SnapshotError> {
     let number = match block {
         Some(block) => block,
         None => progress::derived(snapshot)?.safe,

@@ -12,7 +12,7 @@ fn settings(dir: &Path) -> EngineConfig {
         ordering: Ordering::FirstCome,
         pool: PoolLimits::default(),
         held: false,
-            durability: Durability::Process,
+        durability: Durability::Process,
         log_dir: dir.join("log"),
         max_backlog: 1 << 30,
         posted: 0,
