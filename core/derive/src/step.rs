@@ -167,7 +167,7 @@ impl Position<'_> {
             return Ok(Err(reason));
         }
         let transactions: Result<Vec<_>, _> =
-            block.transactions.into_iter().map(RecoveredTransaction::recover).collect();
+            RecoveredTransaction::recover_all(block.transactions).collect();
         let Ok(transactions) = transactions else {
             return Ok(Err(Rejection::Signature));
         };
