@@ -82,7 +82,7 @@ impl Both {
         let l1 = DevL1::start(config).await.unwrap();
         let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
         let process = Command::new(binary)
-            .args(["--hardfork", "osaka", "--enable-tx-gas-limit", "--silent"])
+            .args(["--hardfork", "osaka", "--enable-tx-gas-limit", "--silent", "--steps-tracing"])
             .args(["--chain-id", "900", "--gas-limit", "60000000"])
             .args(["--timestamp", &GENESIS.to_string(), "--port", &port.to_string()])
             .stdout(Stdio::null())
@@ -168,8 +168,49 @@ impl Both {
         self.same("eth_getTransactionByBlockNumberAndIndex", json!([number, "0x0"])).await.unwrap();
         self.same("eth_getBlockTransactionCountByNumber", json!([number])).await.unwrap();
         self.same("eth_getLogs", json!([{"fromBlock": number, "toBlock": number}])).await.unwrap();
+        self.trace(&hash, number).await;
         receipt
     }
+
+    /// Compares what every tracer that both have says of a transaction.
+    async fn trace(&mut self, hash: &Value, number: &Value) {
+        let with = |name: &str, config: Value| json!({"tracer": name, "tracerConfig": config});
+        let options = [
+            json!({}),
+            json!({"enableMemory": true, "enableReturnData": true}),
+            json!({"disableStack": true, "disableStorage": true}),
+            with("callTracer", json!({})),
+            with("callTracer", json!({"withLog": true})),
+            with("callTracer", json!({"onlyTopCall": true})),
+            with("prestateTracer", json!({})),
+            with("prestateTracer", json!({"diffMode": true})),
+            with("4byteTracer", json!({})),
+            with("noopTracer", json!({})),
+        ];
+        for options in options {
+            let params = json!([hash, options]);
+            let mut ours = self.ours.call("debug_traceTransaction", params.clone()).await;
+            let mut anvil = self.anvil.call("debug_traceTransaction", params.clone()).await;
+            for trace in [&mut ours, &mut anvil] {
+                normalise_trace(trace);
+            }
+            let path = format!("debug_traceTransaction {}", short(&params));
+            diff(&path, &ours, &anvil, &mut self.differences);
+        }
+        let traces = self.ours.call("debug_traceBlockByNumber", json!([number])).await;
+        let trace = self.ours.call("debug_traceTransaction", json!([hash])).await;
+        assert!(traces.as_array().unwrap().contains(&json!({"txHash": hash, "result": trace})));
+    }
+}
+
+/// Anvil's outermost frame has the gas that the execution begins with, ours and go-ethereum's the transaction's limit; its
+/// prestate has accounts that did not exist.
+fn normalise_trace(trace: &mut Value) {
+    let Value::Object(fields) = trace else { return };
+    if fields.contains_key("gasUsed") {
+        fields.remove("gas");
+    }
+    fields.retain(|_, field| *field != json!({"balance": "0x0"}));
 }
 
 /// Removes what is exempt.
