@@ -4,6 +4,7 @@
 //! - [`Rpc`] is a JSON-RPC client, [`Wallet`] signs, [`script`] runs a client script of `tests/clients`.
 //! - A [`Clock`] steers L1's time, so that disputes need not wait for it; [`settlement`] says what they cost.
 //! - [`batch`] and [`promise`] write what a dishonest leader would, [`Liar`] serves it.
+//! - A [`Proxy`] is an L1 endpoint that fails and lies, a [`Relay`] is a cable that can be pulled out.
 //! - [`OwnChain`] is a chain whose leader and followers are processes of their own; [`Load`] sends to one and holds its answers against it.
 //! - A [`Folder`] holds data directories and logs, and is kept when a test of the process fails.
 
@@ -18,6 +19,8 @@ mod load;
 mod own_chain;
 mod process;
 pub mod promise;
+mod proxy;
+mod relay;
 mod rpc;
 mod script;
 pub mod settlement;
@@ -35,6 +38,8 @@ pub use liar::Liar;
 pub use load::{Load, Witnessed, place_and_result, send};
 pub use own_chain::OwnChain;
 pub use process::{Process, annex, run};
+pub use proxy::{Fault, Proxy, Rule, View};
+pub use relay::Relay;
 pub use rpc::{CallError, Rpc, number};
 pub use script::{script, scripts_folder};
 pub use shared::Shared;
