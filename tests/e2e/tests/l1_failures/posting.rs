@@ -6,9 +6,6 @@ use annex_e2e::{Fault, GWEI, Rule, Wallet, eventually, number, seconds, soak};
 use serde_json::json;
 use std::time::Duration;
 
-/// Claims in `annex dev`.
-const CLAIMER: u32 = 22;
-
 /// The operator's transactions that wait in L1's pool.
 fn waiting(world: &World) -> u64 {
     let operator = Wallet::dev(0, OPERATOR).address();
@@ -82,40 +79,4 @@ fn a_stuck_batch_outlives_its_leader_and_is_paid_once() {
     eventually("all is well", seconds(20), || {
         (!in_trouble(&world.dev.rpc, "posting")).then_some(())
     });
-}
-
-/// What kept other chains' batchers paying until they were empty: every batch fails, and is sent again at once.
-#[test]
-fn batches_that_fail_on_l1_cost_less_and_less_often() {
-    let mut world = World::new();
-    let (before, balance) = world.paid();
-    let world_l1 = world.anvil.rpc.another();
-    // Simulations promise what blocks do not keep: each batch fails in its block, and is paid for. So does what the claimer sends.
-    let claimer = || {
-        let account = json!([Wallet::dev(900, CLAIMER).address(), "latest"]);
-        number(&world_l1.get_result("eth_getTransactionCount", account))
-    };
-    let claims = claimer();
-    world.set(&[Rule::of("eth_estimateGas", Fault::Result("0x2710"))]);
-    let inbox = world.dev.contract("inbox");
-    let code = world.anvil.rpc.get_result("eth_getCode", json!([inbox, "latest"]));
-    world.anvil.rpc.get_result("anvil_setCode", json!([inbox, "0xfe"]));
-    world.traffic(3);
-    let time = if soak() { 120 } else { 14 };
-    world.traffic_for(seconds(time), |_| {});
-    says(&world.dev.rpc, "posting", seconds(1));
-    world.anvil.rpc.get_result("anvil_setCode", json!([inbox, code]));
-    let (paid, cost) = world.paid();
-    // After 2 and 4 seconds, then every 5: a quarter of the time after which a forced item may not be omitted.
-    let most = 3 + time / 5;
-    assert!((2..=most).contains(&(paid - before)), "{} batches, at most {most}", paid - before);
-    let metrics = world.dev.rpc.get("/metrics").expect("an answer").1;
-    let wasted = metrics.lines().find_map(|line| line.strip_prefix("annex_batches_wasted_total "));
-    let wasted: u64 = wasted.expect("a counter").parse().expect("a number");
-    assert!(wasted + 1 >= paid - before, "{wasted} of {paid}");
-    assert!(metrics.contains("annex_poster_balance_wei "));
-    assert!(claimer() - claims <= 4 + u64::from(time.ilog2()), "the claimer's reverts in a row");
-    println!("{} failures cost {} wei in {time} s", paid - before, cost - balance);
-    assert_eq!(world.recovers(), 0, "they reverted: none is a record");
-    world.kept_its_word();
 }
