@@ -46,13 +46,19 @@ pub struct DevArgs {
 #[derive(Debug, thiserror::Error)]
 pub enum RunError {
     #[error(transparent)]
-    Dev(#[from] DevError),
+    Dev(Box<DevError>),
     #[error("{0}")]
     Node(Arc<NodeError>),
     #[error("a folder for the chains cannot be made: {0}; name one with --data-dir")]
     DataDir(io::Error),
     #[error("signals cannot be handled: {0}")]
     Signal(io::Error),
+}
+
+impl From<DevError> for RunError {
+    fn from(error: DevError) -> Self {
+        Self::Dev(Box::new(error))
+    }
 }
 
 pub async fn run(args: DevArgs) -> Result<(), RunError> {

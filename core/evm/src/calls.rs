@@ -7,7 +7,6 @@ use revm::inspector::{Inspector, NoOpInspector};
 use revm_inspectors::access_list::AccessListInspector;
 use revm_inspectors::transfer::TransferInspector;
 
-use crate::call::Checked;
 use crate::evm::outcome;
 use crate::handler::RevmContext;
 use crate::inspect::{Guard, Recording};

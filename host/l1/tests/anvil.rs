@@ -408,7 +408,7 @@ async fn every_changed_digit_of_a_log_is_noticed() {
     let chain = chain(&client).await;
     deposit_with(&client, &chain, &[0xcd; 70]).await;
     let body = BatchBody::Calldata(Bytes::from_static(b"batch"));
-    included(poster(&client, &chain, limits()).post(0, body).await.expect("posts"));
+    included(poster(&client, &chain, limits()).post(None, 0, body).await.expect("posts"));
     let honest = all_records(&client, &chain).await.expect("records");
     assert_eq!(honest.len(), 3);
 
@@ -610,7 +610,8 @@ async fn a_changed_blob_is_not_taken_and_another_source_is_asked() {
     let client = anvil.client().await;
     let chain = chain(&client).await;
     let body = BatchBody::Blobs(vec![blob(3)]);
-    let posted = included(poster(&client, &chain, limits()).post(0, body).await.expect("posts"));
+    let posted =
+        included(poster(&client, &chain, limits()).post(None, 0, body).await.expect("posts"));
     let hash = versioned_hash(&blob(3)).expect("a blob");
     let liar =
         proxy(

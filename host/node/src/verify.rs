@@ -6,8 +6,8 @@ mod assembly;
 mod machine;
 mod pages;
 
-pub use assembly::disassemble;
 pub use annex_settle::{Part, PartError, Preimage, load_part};
+pub use assembly::disassemble;
 pub use machine::{CommitError, MAX_STEPS, MachineRun, ProvedStep, Step, commit, prove, run};
 pub use pages::{MAX_WITNESS, WitnessPages};
 

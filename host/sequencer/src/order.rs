@@ -94,14 +94,15 @@ impl Window {
     }
 }
 
+/// A sender's, each with a tag if it arrived in the window; where two have one nonce, the later one is the one that pays more.
+type ByNonce<T> = BTreeMap<(u64, Reverse<u64>), (Arc<RecoveredTransaction>, Option<T>)>;
+
 /// Transactions by what they pay, each after those of its sender with lower nonces.
 #[derive(Debug)]
 pub(crate) struct Queue<T> {
     base_fee: u64,
     arrivals: u64,
-    /// Of a sender by nonce; where two have one nonce, the later one is the one that pays more.
-    senders:
-        HashMap<Address, BTreeMap<(u64, Reverse<u64>), (Arc<RecoveredTransaction>, Option<T>)>>,
+    senders: HashMap<Address, ByNonce<T>>,
     /// The first transaction of every sender but `last`: tip, arrival, sender.
     heads: BinaryHeap<(u128, Reverse<u64>, Address)>,
     /// The sender whose transaction was popped last.

@@ -10,8 +10,8 @@
 
 pub mod batch;
 mod chain;
-mod disk;
 mod clock;
+mod disk;
 mod folder;
 mod l1;
 mod liar;

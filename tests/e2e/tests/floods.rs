@@ -165,11 +165,11 @@ fn a_thousand_idle_and_a_thousand_half_open_sockets() {
         assert!(files < 1_024 + 200, "{files} files");
         // Those that are left are closed for being idle.
         std::thread::sleep(seconds(5));
-        let open = sockets.iter_mut().filter(|socket| {
+        let is_open = |socket: &mut TcpStream| {
             socket.set_read_timeout(Some(Duration::from_millis(1))).expect("a socket");
             matches!(socket.read(&mut [0]), Err(error) if error.kind() == std::io::ErrorKind::WouldBlock)
-        });
-        let open = open.count();
+        };
+        let open = sockets.iter_mut().map(is_open).filter(|open| *open).count();
         assert!(open < 200, "{open} idle sockets are open");
     });
 }

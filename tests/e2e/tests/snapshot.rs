@@ -197,7 +197,7 @@ fn blob_hashes(dev: &Dev) -> Vec<serde_json::Value> {
     let blobs = json!(keccak256("annex.record.batch.blobs.v1"));
     let payloads = records.iter().filter(|record| record["kind"] == blobs);
     // submitter, lease, forcedUpTo, offset, count, and the hashes.
-    let hashes = payloads.filter_map(|record| Some(record["payload"].as_str()?.get(2 + 5 * 64..)?));
+    let hashes = payloads.filter_map(|record| record["payload"].as_str()?.get(2 + 5 * 64..));
     let hash = |digits: &[u8]| json!(format!("0x{}", String::from_utf8_lossy(digits)));
     hashes.flat_map(|hashes| hashes.as_bytes().chunks(64).map(hash)).collect()
 }

@@ -112,7 +112,8 @@ impl Workload {
                 (contracts.tokens[0], U256::ZERO, call.abi_encode().into(), contracts.token_gas)
             }
             (Some(contracts), Kind::Swaps) => {
-                let input = swap(&contracts, sender.address, nonce % 2 == 0).abi_encode().into();
+                let input =
+                    swap(&contracts, sender.address, nonce.is_multiple_of(2)).abi_encode().into();
                 (contracts.router, U256::ZERO, input, contracts.swap_gas)
             }
             _ => (self.recipient(seed), U256::from(1), Bytes::new(), terms.gas_limit),

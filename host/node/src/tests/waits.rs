@@ -1,4 +1,4 @@
-//! A node's parties and many ranges, on the real contracts, L1's clock put forward.
+//! Parties that cannot go on: they say why, and go on when they can. On the real contracts, L1's clock put forward.
 
 use super::{Rpc, number};
 use crate::{LeaderKeys, Node, NodeConfig, Party, PartyRole, Role, genesis, program_boot};
@@ -9,14 +9,21 @@ use annex_l1::{
     DeployRequest, Deployment, Deposit, DepositOutcome, L1Client, Parameters, SendLimits, deploy,
     deposit,
 };
-use annex_settle::{Conduct, FalseLeaf, Forgery, Place};
+use annex_settle::{Conduct, FalseLeaf, Forgery, Place, RunJob};
 use metrics_exporter_prometheus::PrometheusBuilder;
 use serde_json::{Value, json};
 use std::{
+    fs,
     path::{Path, PathBuf},
+    sync::{
+        Arc,
+        atomic::{AtomicBool, AtomicUsize, Ordering},
+    },
     time::Duration,
 };
 use tokio::{
+    io::{AsyncReadExt, AsyncWriteExt, copy_bidirectional},
+    net::{TcpListener, TcpStream},
     task::JoinHandle,
     time::{Instant, sleep},
 };
@@ -95,7 +102,8 @@ impl Scene {
             role: Role::Leader(keys),
             parties: self.parties.clone(),
             poll_interval: Duration::from_millis(50),
-            batch_interval: Duration::from_millis(200),
+            // All deposits of the scene's traffic go before the batch.
+            batch_interval: Duration::from_secs(5),
             ..NodeConfig::new(self.l1.url(), beacon, deployment, dir)
         };
         let metrics = PrometheusBuilder::new().build_recorder().handle();
@@ -165,6 +173,138 @@ fn party<'a>(report: &'a Value, role: &str) -> &'a Value {
 
 fn staked(report: &Value, role: &str) -> u128 {
     number(&party(report, role)["staked"])
+}
+
+fn waits_for(report: &Value, what: &str) -> bool {
+    let waits = party(report, "challenger")["waits"].as_array().expect("waits");
+    waits.iter().any(|it| it["reason"].as_str().is_some_and(|reason| reason.contains(what)))
+}
+
+/// What the node computes, with the instructions so far.
+fn computing(report: &Value) -> Option<(&str, u128)> {
+    let computing = &report["computing"];
+    Some((computing["what"].as_str()?, number(&computing["instructions"])))
+}
+
+/// A Beacon API that can lose its blobs.
+struct Gate {
+    url: String,
+    closed: Arc<AtomicBool>,
+    /// How often blobs were asked for while it was closed.
+    refused: Arc<AtomicUsize>,
+    task: JoinHandle<()>,
+}
+
+impl Gate {
+    async fn new(behind: &str) -> Self {
+        let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
+        let url = format!("http://{}", listener.local_addr().expect("bound"));
+        let behind = behind.trim_start_matches("http://").to_owned();
+        let (closed, refused) = (Arc::<AtomicBool>::default(), Arc::<AtomicUsize>::default());
+        let (is_closed, count) = (closed.clone(), refused.clone());
+        let task = tokio::spawn(async move {
+            while let Ok((client, _)) = listener.accept().await {
+                let (behind, is_closed, count) = (behind.clone(), is_closed.clone(), count.clone());
+                tokio::spawn(async move {
+                    // A connection that breaks is its client's affair.
+                    let _ = pass_on(client, &behind, &is_closed, &count).await;
+                });
+            }
+        });
+        Self { url, closed, refused, task }
+    }
+
+    fn close(&self, closed: bool) {
+        self.closed.store(closed, Ordering::SeqCst);
+    }
+
+    fn refused(&self) -> usize {
+        self.refused.load(Ordering::SeqCst)
+    }
+}
+
+/// One request, and no other on its connection.
+async fn pass_on(
+    mut client: TcpStream,
+    behind: &str,
+    closed: &AtomicBool,
+    refused: &AtomicUsize,
+) -> std::io::Result<()> {
+    let mut head = Vec::new();
+    while !head.ends_with(b"\r\n\r\n") {
+        let byte = client.read_u8().await?;
+        head.push(byte);
+    }
+    let text = String::from_utf8_lossy(&head).into_owned();
+    if closed.load(Ordering::SeqCst) && text.contains("/blob") {
+        refused.fetch_add(usize::from(text.contains("/blobs/")), Ordering::SeqCst);
+        let gone = b"HTTP/1.1 404 Not Found\r\ncontent-length: 0\r\nconnection: close\r\n\r\n";
+        return client.write_all(gone).await;
+    }
+    let mut server = TcpStream::connect(behind).await?;
+    let head = text.replacen("\r\n", "\r\nconnection: close\r\n", 1);
+    server.write_all(head.as_bytes()).await?;
+    copy_bidirectional(&mut client, &mut server).await?;
+    Ok(())
+}
+
+/// A challenger without ether, then without a blob, then killed in the middle of a run.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_party_says_what_it_waits_for_and_goes_on() {
+    let dir = tempfile::tempdir().expect("temp dir");
+    let leaf = FalseLeaf::Output { number: 1 };
+    let lie = Forgery { seed: 7, at: [Place::At(11), Place::At(0), Place::At(12_345)], leaf };
+    let scene = Scene::new(dir.path(), 4_000, 8, PartyRole::Liar(lie, Conduct::AtOnce)).await;
+    let gate = Gate::new(&scene.l1.url()).await;
+    let node = scene.start(gate.url.clone()).await;
+    let rpc = Rpc::to(&node).await;
+    scene.traffic(10).await;
+    answer_blocks(&rpc, 1).await;
+    scene.pass(500).await;
+
+    // Without ether.
+    let poor = settlement(&rpc, |report| waits_for(report, "wei more on L1")).await;
+    assert_eq!((staked(&poor, "challenger"), staked(&poor, "liar")), (0, 1), "{poor:#}");
+    let claims = rpc.get("annex_claims", json!([])).await;
+    let claim = &claims["ranges"][0]["claims"][0];
+    assert_eq!((&claim["isTrue"], &claim["alive"]), (&json!(false), &json!(true)), "{claims:#}");
+    assert_eq!(claim["claimer"], json!(key(LIAR).address().to_string().to_lowercase()));
+    gate.close(true);
+    fund(&scene.rpc, key(CHALLENGER).address()).await;
+    settlement(&rpc, |report| staked(report, "challenger") == 1).await;
+
+    // Without the blob, which is looked for again after seconds and not in a loop.
+    settlement(&rpc, |report| waits_for(report, "blob")).await;
+    let before = gate.refused();
+    sleep(Duration::from_secs(6)).await;
+    let again = gate.refused() - before;
+    assert!((1..=2).contains(&again), "asked {again} times in 6 s, every 5 s is due");
+    let blind = settlement(&rpc, |report| waits_for(report, "blob")).await;
+    assert_eq!(number(&blind["openMatches"]), 1, "{blind:#}");
+    gate.close(false);
+
+    // Stopped in the middle of a run: it is not begun again.
+    let is_run = |report: &Value| {
+        computing(report).is_some_and(|(what, steps)| what.starts_with("the run") && steps > 0)
+    };
+    settlement(&rpc, is_run).await;
+    drop(rpc);
+    node.stop().await;
+    let files = fs::read_dir(scene.data_dir.join("disputes")).expect("a folder");
+    let file = files.map(|it| it.expect("an entry").path()).next().expect("a run's file");
+    let saved = RunJob::restore(&fs::read(file).expect("a file")).expect("a run");
+    let steps = u128::from(saved.steps());
+    assert!(steps > 0 && saved.finish().is_err(), "half of a run is kept");
+    let node = scene.start(gate.url.clone()).await;
+    let rpc = Rpc::to(&node).await;
+    let resumed = settlement(&rpc, |report| is_run(report) || staked(report, "challenger") > 1);
+    let resumed = resumed.await;
+    let (_, at) = computing(&resumed).expect("there was half of it left");
+    assert!(at >= steps, "{at} instructions after {steps} were done");
+    settlement(&rpc, |report| staked(report, "challenger") > 1).await;
+    node.stop().await;
+    gate.task.abort();
+    scene.stop().await;
 }
 
 /// Waits until L1 carries so many L2 blocks.
