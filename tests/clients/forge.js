@@ -29,7 +29,7 @@ async function deploy(chain, key) {
     const signed = ['--rpc-url', chain.url, '--private-key', key];
     const created = JSON.parse(await forge(folder, 'create', 'src/Vault.sol:Vault', ...signed, '--broadcast', '--json', '--value', '3',
       '--constructor-args', 'created'));
-    await forge(folder, 'script', 'script/Deploy.s.sol:Deploy', ...signed, '--broadcast', '--sig', 'run(bytes32)', keccak256(key));
+    await forge(folder, 'script', 'script/Deploy.s.sol:Deploy', ...signed, '--broadcast', '--non-interactive', '--sig', 'run(bytes32)', keccak256(key));
     const { transactions, receipts } = JSON.parse(readFileSync(
       join(folder, 'Deploy.s.sol', String(chain.id), 'run-latest.json'), 'utf8'));
     assert.equal(receipts.length, transactions.length);

@@ -269,10 +269,15 @@ fn a_hostile_feed_hides_nothing() {
     setup.dev.everything_safe();
     setup.node.agrees_with(&setup.dev.rpc);
     // Of each rival once more when L1 has spoken.
-    let least = sent.forged.len() + 2 * sent.rivals.len();
+    let told = |list: &[Value], breach: &str| {
+        list.iter().filter(|found| found["breach"] == breach).count()
+    };
     let reported = eventually("all is reported", seconds(30), || {
         let list = setup.list();
-        (list.len() >= least).then_some(list)
+        let all = told(&list, "signature") >= sent.forged.len()
+            && told(&list, "equivocation") >= sent.rivals.len()
+            && told(&list, "transactions") >= sent.rivals.len();
+        all.then_some(list)
     });
     let of = |breach: &str| -> Vec<&Value> {
         let found = reported.iter().filter(|found| found["breach"] == breach);

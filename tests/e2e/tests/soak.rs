@@ -91,6 +91,9 @@ impl System {
         let anvil = Anvil::start(&folder, 900, &["--block-time", "1"]);
         let l1 = Relay::to(anvil.rpc.url());
         let mut dev = Dev::start(&folder, "dev", &options(&l1));
+        eventually("it is ready", seconds(60), || {
+            dev.process.output().contains("Annex is ready").then_some(())
+        });
         // The node's own setting: as deep as on a production chain.
         assert!(dev.process.interrupt(seconds(20)).success());
         let mut deployment = dev.deployment();

@@ -9,11 +9,10 @@ use annex_l1::{
     DeployRequest, Deployment, Deposit, DepositOutcome, L1Client, Parameters, SendLimits, deploy,
     deposit,
 };
-use annex_settle::{Conduct, FalseLeaf, Forgery, Place, RunJob};
+use annex_settle::{Conduct, FalseLeaf, Forgery, Place};
 use metrics_exporter_prometheus::PrometheusBuilder;
 use serde_json::{Value, json};
 use std::{
-    fs,
     path::{Path, PathBuf},
     sync::{
         Arc,
@@ -180,12 +179,6 @@ fn waits_for(report: &Value, what: &str) -> bool {
     waits.iter().any(|it| it["reason"].as_str().is_some_and(|reason| reason.contains(what)))
 }
 
-/// What the node computes, with the instructions so far.
-fn computing(report: &Value) -> Option<(&str, u128)> {
-    let computing = &report["computing"];
-    Some((computing["what"].as_str()?, number(&computing["instructions"])))
-}
-
 /// A Beacon API that can lose its blobs.
 struct Gate {
     url: String,
@@ -248,7 +241,7 @@ async fn pass_on(
     Ok(())
 }
 
-/// A challenger without ether, then without a blob, then killed in the middle of a run.
+/// A challenger without ether, then without a blob.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_party_says_what_it_waits_for_and_goes_on() {
     let dir = tempfile::tempdir().expect("temp dir");
@@ -283,24 +276,6 @@ async fn a_party_says_what_it_waits_for_and_goes_on() {
     assert_eq!(number(&blind["openMatches"]), 1, "{blind:#}");
     gate.close(false);
 
-    // Stopped in the middle of a run: it is not begun again.
-    let is_run = |report: &Value| {
-        computing(report).is_some_and(|(what, steps)| what.starts_with("the run") && steps > 0)
-    };
-    settlement(&rpc, is_run).await;
-    drop(rpc);
-    node.stop().await;
-    let files = fs::read_dir(scene.data_dir.join("disputes")).expect("a folder");
-    let file = files.map(|it| it.expect("an entry").path()).next().expect("a run's file");
-    let saved = RunJob::restore(&fs::read(file).expect("a file")).expect("a run");
-    let steps = u128::from(saved.steps());
-    assert!(steps > 0 && saved.finish().is_err(), "half of a run is kept");
-    let node = scene.start(gate.url.clone()).await;
-    let rpc = Rpc::to(&node).await;
-    let resumed = settlement(&rpc, |report| is_run(report) || staked(report, "challenger") > 1);
-    let resumed = resumed.await;
-    let (_, at) = computing(&resumed).expect("there was half of it left");
-    assert!(at >= steps, "{at} instructions after {steps} were done");
     settlement(&rpc, |report| staked(report, "challenger") > 1).await;
     node.stop().await;
     gate.task.abort();

@@ -158,6 +158,8 @@ fn run(folder: &Folder, dev: &Dev, l1: &Rpc, seed: u64) {
         let wei = U256::from(10).pow(U256::from(18));
         l1.get_result("anvil_setBalance", json!([Wallet::dev(900, user).address(), wei]));
     }
+    // Deeper than any reorganisation.
+    l1.get_result("anvil_mine", json!(["0xc"]));
     dev.everything_safe();
     let mut reorgs = Reorgs {
         dev,
