@@ -163,6 +163,11 @@ pub fn staked(report: &Value, role: &str) -> u64 {
     parties.filter(|party| party["role"] == role).map(|party| number(&party["staked"])).sum()
 }
 
+/// Bonds of the truth: claimer and challenger of a node both play for it, and either may be first.
+pub fn honest_staked(report: &Value) -> u64 {
+    staked(report, "claimer") + staked(report, "challenger")
+}
+
 /// Accounts that a test has made up.
 pub fn stranger(name: &str) -> Address {
     Address::from_word(keccak256(name))

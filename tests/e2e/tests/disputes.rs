@@ -3,7 +3,7 @@
 
 use alloy_primitives::{Address, U256, utils::format_ether};
 use alloy_sol_types::SolCall;
-use annex_e2e::settlement::{Settlement, Spent, report, staked, stranger};
+use annex_e2e::settlement::{Settlement, Spent, honest_staked, report, staked, stranger};
 use annex_e2e::{
     Anvil, Clock, Dev, DevOptions, ETHER, Folder, L1Call, Node, NodeOptions, Pace, Portal, Rpc,
     Wallet, eventually, number, run, seconds, soak,
@@ -220,7 +220,7 @@ fn late() {
     l1.get_result("anvil_setBalance", json!([liar, "0x0"]));
     let window = 60;
     case.clock.follow(&[&case.dev.rpc]);
-    case.until("the truth is claimed", &case.dev.rpc, |report| staked(report, "claimer") == 1);
+    case.until("the truth is claimed", &case.dev.rpc, |report| honest_staked(report) == 1);
     let opened = case.settlement.opened();
     case.clock.until(opened + window - 9);
     eventually("the window is about to end", seconds(PATIENCE), || {
@@ -303,7 +303,7 @@ fn killed() {
         let what = report["computing"]["what"].as_str().unwrap_or("nothing");
         let what = what.split(" from ").next().unwrap_or_default();
         let what: String = what.chars().filter(|c| !c.is_ascii_digit()).collect();
-        let bonds = staked(&report, "claimer") + staked(&report, "challenger");
+        let bonds = honest_staked(&report);
         if moments.insert((bonds, what)) {
             node.process.kill();
             node = own_node(&case, &parties);
@@ -323,7 +323,7 @@ fn dropped() {
     let mut case = Case::new("dropped for half a clock", true, "output", 1);
     let parties = [("--claimer", OWN_CLAIMER), ("--challenger", OWN_CHALLENGER)];
     let node = on_their_own(&mut case, &parties, true);
-    case.until("the run is disputed", &node.rpc, |report| staked(report, "claimer") == 2);
+    case.until("the run is disputed", &node.rpc, |report| honest_staked(report) == 2);
     let now = || number(&case.settlement.l1.block("latest")["timestamp"]);
     case.clock.drop_from(&case.settlement.l1, &case.honest);
     let (begin, sent) = (now(), case.settlement.spent(&case.honest, 0).transactions);
