@@ -35,7 +35,7 @@ pub use disk::Disk;
 pub use folder::Folder;
 pub use l1::{L1Call, record_of};
 pub use liar::Liar;
-pub use load::{Load, Witnessed, place_and_result, send};
+pub use load::{Load, Witnessed, full_load, place_and_result, send};
 pub use own_chain::OwnChain;
 pub use process::{Process, annex, run};
 pub use proxy::{Fault, Proxy, Rule, View};

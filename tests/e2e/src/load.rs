@@ -1,9 +1,10 @@
 //! Wallets that send until the node is gone, and what its answers oblige it to.
 
-use crate::{CallError, Rpc, Wallet, number};
+use crate::{CallError, Dev, Process, Rpc, Wallet, annex, eventually, number, seconds, soak};
 use alloy_primitives::{Address, Bytes, U256};
 use serde_json::{Value, json};
 use std::collections::BTreeMap;
+use std::process::Command;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::{self, JoinHandle};
@@ -165,4 +166,20 @@ impl Witnessed {
             assert!(kept.contains(promise), "a promise is gone or changed: {promise}");
         }
     }
+}
+
+/// Transfers by `annex bench throughput` beside a test, until they are dropped or two minutes are over: as many as L1's blobs
+/// carry in time, which is what a node can be asked for without end, or a tenth of that on a machine that tests other things too.
+pub fn full_load(dev: &Dev) -> Process {
+    let rate = if soak() { "8000" } else { "800" };
+    let mut command = Command::new(annex());
+    command.args(["bench", "throughput", "--rpc", dev.rpc.url(), "--rate", rate]);
+    command.args(["--warm-up", "0", "--seconds", "120", "--key", &Wallet::dev(901, 9).key()]);
+    let load = Process::spawn(command, &dev.data_dir.with_extension("load.log"));
+    eventually("there is load", seconds(120), || {
+        // More than the hundred that give its accounts their ether.
+        let transactions = &dev.rpc.block("latest")["transactions"];
+        transactions.as_array().is_some_and(|list| list.len() >= 150).then_some(())
+    });
+    load
 }

@@ -1,10 +1,10 @@
-//! Bad input by JSON-RPC: the field's code and message, nothing lost, and the node serves on.
+//! Bad input by JSON-RPC, under load: the field's code and message, nothing lost, and the node serves on.
 
 use alloy_consensus::{SignableTransaction, TxEip1559, TxEip4844};
 use alloy_eips::eip2718::Encodable2718;
 use alloy_primitives::{Address, B256, Bytes, Signature, TxKind, U256};
 use alloy_signer::SignerSync;
-use annex_e2e::{Dev, DevOptions, ETHER, Folder, GWEI, Shared, Wallet, seed};
+use annex_e2e::{Dev, DevOptions, ETHER, Folder, GWEI, Process, Shared, Wallet, full_load, seed};
 use serde_json::{Value, json};
 use std::io::{Read, Write};
 use std::net::TcpStream;
@@ -20,6 +20,7 @@ const ORDER: U256 = U256::from_limbs([
 const INVALID: i64 = -32000;
 
 struct Setup {
+    _load: Process,
     dev: Dev,
     seed: u64,
     _folder: Folder,
@@ -31,7 +32,7 @@ fn setup() -> Arc<Setup> {
         let folder = Folder::new();
         let options = DevOptions { l1_block_time: Some(1), ..DevOptions::default() };
         let dev = Dev::start(&folder, "dev", &options);
-        Setup { dev, seed: seed(), _folder: folder }
+        Setup { _load: full_load(&dev), dev, seed: seed(), _folder: folder }
     })
 }
 
