@@ -12,6 +12,8 @@ use std::time::{Duration, Instant};
 
 /// Submits the batches of `annex dev`.
 pub const OPERATOR: u32 = 20;
+/// Claims.
+pub const CLAIMER: u32 = 22;
 /// Deposits.
 const USER: u32 = 5;
 
@@ -196,13 +198,18 @@ fn start_leader(folder: &Folder, anvil: &Anvil, options: &DevOptions) -> Dev {
     dev
 }
 
-/// Whether `/health` names this trouble now.
-pub fn in_trouble(rpc: &Rpc, what: &str) -> bool {
+/// The reason that `/health` gives for this trouble, if there is such trouble now.
+pub fn reason(rpc: &Rpc, what: &str) -> Option<String> {
     let (_, health) = rpc.get("/health").expect("an answer");
     let health: Value = serde_json::from_str(&health).expect("JSON");
     let troubles = health["troubles"].as_array().expect("a list");
-    let named = troubles.iter().find(|trouble| trouble["what"] == what);
-    named.inspect(|trouble| assert!(trouble["why"].is_string(), "{trouble}")).is_some()
+    let named = troubles.iter().find(|trouble| trouble["what"] == what)?;
+    Some(named["why"].as_str().unwrap_or_else(|| panic!("no reason: {named}")).to_owned())
+}
+
+/// Whether `/health` names this trouble now.
+pub fn in_trouble(rpc: &Rpc, what: &str) -> bool {
+    reason(rpc, what).is_some()
 }
 
 #[track_caller]
@@ -213,6 +220,14 @@ pub fn says(rpc: &Rpc, what: &str, limit: Duration) {
     let (_, metrics) = rpc.get("/metrics").expect("an answer");
     let gauge = format!("annex_trouble{{what=\"{what}\"}}");
     assert!(metrics.contains(&gauge), "{metrics}");
+}
+
+/// The same, and this is in the reason that it gives.
+#[track_caller]
+pub fn says_why(rpc: &Rpc, what: &str, why: &str, limit: Duration) {
+    eventually(&format!("{} says of {what}: {why}", rpc.url()), limit, || {
+        reason(rpc, what).filter(|reason| reason.contains(why))
+    });
 }
 
 #[track_caller]
