@@ -3,7 +3,7 @@ import assert from 'node:assert/strict';
 import { createPublicClient, createWalletClient, http, webSocket } from 'viem';
 import { privateKeyToAccount } from 'viem/accounts';
 import { Token } from './lib/contracts.js';
-import { eventually, run } from './lib/run.js';
+import { consecutive, eventually, inOrder, run } from './lib/run.js';
 
 const TRANSFERS = 4n;
 
@@ -20,7 +20,7 @@ run(async ({ url, key, ws }) => {
 
   const errors = [];
   const onError = (error) => errors.push(error);
-  const seen = { blocks: [], numbers: [], pending: [], events: [], contract: [] };
+  const seen = { heads: [], blocks: [], numbers: [], pending: [], events: [], contract: [] };
   const event = Token.abi.find(({ type, name }) => type === 'event' && name === 'Transfer');
   const stop = [
     live.watchBlocks({ onBlock: (block) => seen.blocks.push(block), onError, emitMissed: true }),
@@ -29,6 +29,7 @@ run(async ({ url, key, ws }) => {
     live.watchEvent({ address, event, args: { from: account.address }, onLogs: (logs) => seen.events.push(...logs), onError, strict: true }),
     live.watchContractEvent({ address, abi: Token.abi, eventName: 'Transfer', onLogs: (logs) => seen.contract.push(...logs), onError }),
   ];
+  await live.transport.subscribe({ params: ['newHeads'], onData: ({ result }) => seen.heads.push(result), onError });
   // The subscriptions are requests on the same socket as this one, which is answered after them.
   await live.getChainId();
 
@@ -40,7 +41,8 @@ run(async ({ url, key, ws }) => {
   }
   await eventually('every event', () => seen.events.length >= hashes.length && seen.contract.length >= hashes.length);
   const last = seen.events.at(-1).blockNumber;
-  await eventually('the last block', () => seen.blocks.some(({ number }) => number === last) && seen.numbers.includes(last));
+  const told = () => [seen.heads, seen.blocks].every((blocks) => blocks.some(({ number }) => BigInt(number) === last));
+  await eventually('the last block', () => told() && seen.numbers.includes(last));
   await eventually('every pending transaction', () => hashes.every((hash) => seen.pending.includes(hash)));
   for (const unwatch of stop) unwatch();
 
@@ -50,9 +52,11 @@ run(async ({ url, key, ws }) => {
   }
   const ours = seen.pending.filter((hash) => hashes.includes(hash));
   assert.deepEqual(ours, hashes, 'a pending transaction twice, or late');
-  // viem asks for every block by itself, so answers may overtake each other.
-  const numbers = seen.blocks.map(({ number }) => number).sort((a, b) => Number(a - b));
-  assert.deepEqual(numbers, [...numbers.keys()].map((i) => numbers[0] + BigInt(i)), 'a block is missing');
+  // One subscription tells every head once and in order, each on the one before, and viem passes their numbers on as they come.
+  inOrder(seen.heads);
+  consecutive(seen.numbers, 'a number is missing, or late');
+  // The blocks themselves viem asks for one by one over the same socket: these answers may overtake each other, and only these.
+  consecutive(seen.blocks.map(({ number }) => number).sort((a, b) => Number(a - b)), 'a block is missing');
   for (const block of seen.blocks.filter(({ number }) => number <= last)) {
     assert.equal((await client.getBlock({ blockNumber: block.number })).hash, block.hash);
   }

@@ -1,3 +1,5 @@
+import assert from 'node:assert/strict';
+
 // How each script is started: `node SCRIPT URL PRIVATE_KEY [WS_URL]`. It prints one JSON value, what it observed.
 export function run(main) {
   const [url, key, ws] = process.argv.slice(2);
@@ -37,6 +39,17 @@ export async function eventually(what, probe, limit = 10_000) {
     if (Date.now() > deadline) throw new Error(`still waiting for ${what}`);
     await sleep(20);
   }
+}
+
+// Numbers without a gap, each after the one before.
+export function consecutive(numbers, what) {
+  assert.deepEqual(numbers, numbers.map((_, i) => numbers[0] + BigInt(i)), what);
+}
+
+// What one subscription of `newHeads` told: every head once, on the one before.
+export function inOrder(heads) {
+  consecutive(heads.map(({ number }) => BigInt(number)), 'a head is missing, twice, or late');
+  heads.slice(1).forEach(({ parentHash }, i) => assert.equal(parentHash, heads[i].hash, 'a head on another one'));
 }
 
 // Anvil estimates gas at the newest block's time, so that an estimate for Uniswap, whose oracle works once per timestamp, is too low
