@@ -7,7 +7,9 @@ use alloy_primitives::B256;
 use reqwest::{Client, StatusCode};
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
-use std::sync::Arc;
+use std::num::NonZeroUsize;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::thread;
 use tokio::sync::OnceCell;
 use tokio::task::spawn_blocking;
 use url::Url;
@@ -181,18 +183,41 @@ pub(crate) async fn match_blobs(
     hashes: Vec<B256>,
     mut found: Vec<Option<Box<Blob>>>,
 ) -> Vec<Option<Box<Blob>>> {
-    // A commitment takes some milliseconds.
     let task = spawn_blocking(move || {
-        for blob in blobs {
+        for (blob, made) in blobs.iter().zip(versioned_hashes(&blobs)) {
             // Not made of field elements: no blob has this hash.
-            let Ok(hash) = versioned_hash(&blob) else { continue };
-            for (slot, _) in found.iter_mut().zip(&hashes).filter(|(_, h)| **h == hash) {
+            let Some(made) = made else { continue };
+            for (slot, _) in found.iter_mut().zip(&hashes).filter(|(_, hash)| **hash == made) {
                 *slot = Some(blob.clone());
             }
         }
         found
     });
     task.await.expect("hashing blobs does not panic and is not cancelled")
+}
+
+/// [`versioned_hash`] of each, on all processors: one takes some tens of milliseconds, more than the execution of what is in it.
+fn versioned_hashes(blobs: &[Box<Blob>]) -> Vec<Option<B256>> {
+    let mut hashes = vec![None; blobs.len()];
+    let queue = Mutex::new(blobs.iter().zip(&mut hashes));
+    let next = || queue.lock().unwrap_or_else(PoisonError::into_inner).next();
+    let work = || {
+        while let Some((blob, hash)) = next() {
+            *hash = versioned_hash(blob).ok();
+        }
+    };
+    let threads = thread::available_parallelism().map_or(1, NonZeroUsize::get).min(blobs.len());
+    thread::scope(|scope| {
+        for _ in 1..threads {
+            let started = thread::Builder::new().name("blob-hash".into()).spawn_scoped(scope, work);
+            if let Err(error) = started {
+                // The others do it.
+                tracing::warn!(%error, "no helper thread for commitments");
+            }
+        }
+        work();
+    });
+    hashes
 }
 
 /// The ceremony's settings. The first call in a process decides on tables: they would only make cell proofs faster, at 100 MB.

@@ -1,5 +1,7 @@
 //! From L1's records to blocks of the store.
 
+mod ahead;
+
 use crate::{
     batches::Batches,
     catch_up::CatchUp,
@@ -8,7 +10,9 @@ use crate::{
     progress::{self, Derived, Progress, StoredRecord, Trouble},
     snapshot,
 };
+pub(crate) use ahead::Ahead;
 use alloy_eips::eip4844::Blob;
+use alloy_primitives::B256;
 use annex_derive::{BlockStep, Checkpoint, Cursor, Derivation, Step};
 use annex_l1::{BlockRef, Event, Follower, L1Client, L1Error};
 use annex_sequencer::{Engine, ImportOutcome};
@@ -38,6 +42,7 @@ pub(crate) struct FollowTask {
     pub tip: Tip,
     /// Where witnesses of rejected blocks are kept, if they are.
     pub keep_rejected: Option<Leaves>,
+    pub ahead: Ahead,
     pub batches: Arc<Batches>,
     /// How long after its L1 block a batch is kept.
     pub keep_batches: Duration,
@@ -207,8 +212,8 @@ impl FollowTask {
         if self.behind {
             self.reload().await?;
         } else {
-            for stored in &records {
-                self.work_off(stored).await?;
+            for (at, stored) in records.iter().enumerate() {
+                self.work_off(stored, &records[at + 1..]).await?;
                 if self.behind {
                     break;
                 }
@@ -219,8 +224,13 @@ impl FollowTask {
         Ok(())
     }
 
-    /// Hands a record to derivation and takes every step that follows; or does nothing and is [`Self::behind`].
-    async fn work_off(&mut self, stored: &StoredRecord) -> Result<(), NodeError> {
+    /// Hands a record to derivation and takes every step that follows; or does nothing and is [`Self::behind`]. `later`: what
+    /// comes after it, as far as it is known.
+    async fn work_off(
+        &mut self,
+        stored: &StoredRecord,
+        later: &[StoredRecord],
+    ) -> Result<(), NodeError> {
         let record = &stored.record;
         if let (RecordPayload::Forced(item), Some(alias)) = (&record.payload, stored.alias) {
             self.engine.alias(item.index, alias);
@@ -232,6 +242,9 @@ impl FollowTask {
         self.derivation.push(record.clone(), &blobs)?;
         self.keep_batch(record, &blobs);
         drop(blobs);
+        if !exhausted {
+            self.ahead.ask(&self.client, later);
+        }
         while let Some(step) = self.derivation.step() {
             self.take_step(step).await?;
         }
@@ -241,11 +254,7 @@ impl FollowTask {
 
     /// Keeps what other nodes may ask for, and forgets what they have had time for. The chain goes on without it.
     fn keep_batch(&self, record: &Record, blobs: &[Blob]) {
-        let RecordPayload::Batch(BatchRecord { data: BatchData::Blobs(hashes), .. }) =
-            &record.payload
-        else {
-            return;
-        };
+        let Some(hashes) = blob_hashes(record) else { return };
         let kept = self.batches.keep(record.index, hashes, blobs);
         if let Err(error) = kept.map_err(NodeError::Batches).and_then(|()| self.forget_batches()) {
             tracing::warn!(record = record.index, %error, "a batch could not be kept for others");
@@ -268,16 +277,17 @@ impl FollowTask {
 
     /// Asks until some source has them: the chain cannot go on without. None if L1 has reorganised: nobody may have blobs of a
     /// batch that is gone.
-    async fn blobs(&self, stored: &StoredRecord) -> Option<Vec<Blob>> {
+    async fn blobs(&mut self, stored: &StoredRecord) -> Option<Vec<Blob>> {
         let record = &stored.record;
-        let RecordPayload::Batch(BatchRecord { data: BatchData::Blobs(hashes), .. }) =
-            &record.payload
-        else {
-            return Some(Vec::new());
-        };
+        let Some(hashes) = blob_hashes(record) else { return Some(Vec::new()) };
+        let mut ahead = self.ahead.take(stored).await;
         let mut backoff = self.poll_interval;
         loop {
-            match self.client.blobs(record.env.l1_block_number, hashes).await {
+            let blobs = match ahead.take() {
+                Some(blobs) => Ok(blobs),
+                None => self.client.blobs(record.env.l1_block_number, hashes).await,
+            };
+            match blobs {
                 Ok(blobs) => {
                     self.progress.well(Trouble::Blobs);
                     return Some(blobs.into_iter().map(|blob| *blob).collect());
@@ -386,10 +396,12 @@ impl FollowTask {
         let snapshot = self.store.snapshot()?;
         let mut known = Vec::new();
         let mut index = self.derivation.next_record();
-        while let Some(stored) = progress::record(&snapshot, index)? {
-            self.work_off(&stored).await?;
-            known.push(stored.record);
+        let mut next = progress::record(&snapshot, index)?;
+        while let Some(stored) = next {
             index += 1;
+            next = progress::record(&snapshot, index)?;
+            self.work_off(&stored, next.as_slice()).await?;
+            known.push(stored.record);
             if self.behind {
                 break;
             }
@@ -433,6 +445,14 @@ impl FollowTask {
         }
         self.derivation = resume(&self.config, &snapshot, &self.derived)?;
         self.reload().await
+    }
+}
+
+/// Versioned hashes of the blobs that a batch is in; none for every other record.
+fn blob_hashes(record: &Record) -> Option<&[B256]> {
+    match &record.payload {
+        RecordPayload::Batch(BatchRecord { data: BatchData::Blobs(hashes), .. }) => Some(hashes),
+        _ => None,
     }
 }
 
