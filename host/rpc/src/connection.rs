@@ -27,6 +27,8 @@ pub(crate) struct Connections {
     open: Mutex<HashMap<u64, Arc<Connection>>>,
     /// Bytes of answers that no client has taken.
     unread: AtomicUsize,
+    /// Bytes of what has arrived over WebSockets and is not answered.
+    held: AtomicUsize,
 }
 
 /// One socket.
@@ -41,6 +43,10 @@ pub(crate) struct Connection {
     upgraded: AtomicBool,
     /// Calls that have arrived and not begun.
     waiting: AtomicUsize,
+    /// Bytes of calls that have arrived and are not answered.
+    held: AtomicUsize,
+    /// Bytes of a WebSocket that have arrived since its last call did.
+    partial: AtomicUsize,
     /// Bytes of answers that the client has not taken.
     unread: AtomicUsize,
     /// Whether the socket takes no more bytes at present.
@@ -61,6 +67,7 @@ impl Connections {
             next: AtomicU64::new(0),
             open: Mutex::default(),
             unread: AtomicUsize::new(0),
+            held: AtomicUsize::new(0),
         })
     }
 
@@ -90,6 +97,8 @@ impl Connections {
             requests: AtomicUsize::new(0),
             upgraded: AtomicBool::new(false),
             waiting: AtomicUsize::new(0),
+            held: AtomicUsize::new(0),
+            partial: AtomicUsize::new(0),
             unread: AtomicUsize::new(0),
             stalled: AtomicBool::new(false),
             closed: AtomicBool::new(false),
@@ -122,6 +131,16 @@ impl Connections {
         });
         if let Some(connection) = greatest {
             tracing::debug!("closing a connection whose client takes no answers");
+            connection.close();
+        }
+    }
+
+    /// Closes the WebSocket that has sent most of what is not answered.
+    fn shed_held(&self) {
+        let open = self.open();
+        // One that is closed counts until its socket is gone, so that no other is closed in its place.
+        if let Some(connection) = open.values().max_by_key(|connection| connection.arrived()) {
+            tracing::debug!("closing a connection whose client asks for too much at once");
             connection.close();
         }
     }
@@ -220,6 +239,41 @@ impl Connection {
         self.unread.load(SeqCst) > self.limits().max_unread
     }
 
+    /// Counts the bytes of a WebSocket's call, or batch, until it is answered: they are kept as long.
+    pub fn hold(self: &Arc<Self>, bytes: usize) -> Option<Held> {
+        self.upgraded.load(SeqCst).then(|| {
+            self.held.fetch_add(bytes, SeqCst);
+            self.counts(bytes);
+            self.server.held.fetch_sub(self.partial.swap(0, SeqCst), SeqCst);
+            Held { connection: self.clone(), bytes }
+        })
+    }
+
+    /// Counts what a WebSocket has sent and what is no call as yet.
+    fn received(&self, bytes: usize) {
+        if self.upgraded.load(SeqCst) {
+            self.partial.fetch_add(bytes, SeqCst);
+            self.counts(bytes);
+        }
+    }
+
+    fn arrived(&self) -> usize {
+        self.held.load(SeqCst) + self.partial.load(SeqCst)
+    }
+
+    fn counts(&self, bytes: usize) {
+        let all = self.server.held.fetch_add(bytes, SeqCst) + bytes;
+        if all > self.limits().max_unread_in_all {
+            self.server.shed_held();
+        }
+    }
+
+    /// Whether so much has arrived that nothing more is read.
+    fn is_full(&self) -> bool {
+        self.waiting.load(SeqCst) >= MAX_WAITING
+            || self.held.load(SeqCst) > self.limits().max_request as usize
+    }
+
     /// Counts an answer that goes to the client.
     pub fn answered(&self, bytes: usize) {
         self.touch();
@@ -246,6 +300,7 @@ impl Connection {
         self.close();
         let left = self.unread.swap(0, SeqCst);
         self.server.unread.fetch_sub(left, SeqCst);
+        self.server.held.fetch_sub(self.partial.swap(0, SeqCst), SeqCst);
         self.server.open().remove(&self.id);
     }
 }
@@ -278,7 +333,23 @@ impl Drop for Waits<'_> {
     }
 }
 
-/// The socket itself. It reads nothing while too many calls wait, and fails where the client takes no byte for too long.
+/// See [`Connection::hold`].
+pub(crate) struct Held {
+    connection: Arc<Connection>,
+    bytes: usize,
+}
+
+impl Drop for Held {
+    fn drop(&mut self) {
+        self.connection.server.held.fetch_sub(self.bytes, SeqCst);
+        let before = self.connection.held.fetch_sub(self.bytes, SeqCst);
+        if before > self.connection.limits().max_request as usize {
+            self.connection.reader.wake();
+        }
+    }
+}
+
+/// The socket itself. It reads nothing while too much waits, and fails where the client takes no byte for too long.
 pub(crate) struct Socket {
     stream: TcpStream,
     connection: Arc<Connection>,
@@ -343,10 +414,13 @@ impl AsyncRead for Socket {
     ) -> Poll<io::Result<()>> {
         self.connection.reader.register(context.waker());
         self.check()?;
-        if self.connection.waiting.load(SeqCst) >= MAX_WAITING {
+        if self.connection.is_full() {
             return Poll::Pending;
         }
-        Pin::new(&mut self.stream).poll_read(context, buffer)
+        let before = buffer.filled().len();
+        let read = Pin::new(&mut self.stream).poll_read(context, buffer);
+        self.connection.received(buffer.filled().len() - before);
+        read
     }
 }
 

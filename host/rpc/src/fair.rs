@@ -5,6 +5,7 @@ use jsonrpsee::core::middleware::{Batch, Notification, RpcServiceT};
 use jsonrpsee::core::server::MethodResponse;
 use jsonrpsee::types::error::INTERNAL_ERROR_CODE;
 use jsonrpsee::types::{ErrorObject, Id, Request};
+use serde_json::value::RawValue;
 use std::sync::Arc;
 
 #[derive(Clone, Copy)]
@@ -21,6 +22,13 @@ impl<S> tower::Layer<S> for FairLayer {
 #[derive(Clone)]
 pub(crate) struct Fair<S> {
     inner: S,
+}
+
+/// What a call takes besides its parameters, about.
+const CALL: usize = 768;
+
+fn weight(params: Option<&RawValue>) -> usize {
+    CALL + params.map_or(0, |params| params.get().len())
 }
 
 /// What a call is answered on a connection that is gone: nobody reads it.
@@ -53,6 +61,7 @@ where
             let Some(connection) = request.extensions().get::<Arc<Connection>>().cloned() else {
                 return inner.call(request).await;
             };
+            let _held = connection.hold(weight(request.params.as_deref()));
             let Some(_turn) = connection.turn().await else { return gone(request.id) };
             let response = inner.call(request).await;
             connection.answered(response.as_json().get().len());
@@ -69,6 +78,11 @@ where
             let Some(connection) = batch.extensions().get::<Arc<Connection>>().cloned() else {
                 return inner.batch(batch).await;
             };
+            let calls = batch.iter().map(|entry| match entry {
+                Ok(entry) => weight(entry.params().map(|params| &**params)),
+                Err(_) => weight(None),
+            });
+            let _held = connection.hold(calls.sum());
             let Some(_turn) = connection.turn_of_batch().await else { return gone(Id::Null) };
             let response = inner.batch(batch).await;
             connection.answered(response.as_json().get().len());
@@ -80,6 +94,10 @@ where
         &self,
         notification: Notification<'a>,
     ) -> impl Future<Output = Self::NotificationResponse> + Send + 'a {
+        if let Some(connection) = notification.extensions().get::<Arc<Connection>>() {
+            // It is over at once.
+            drop(connection.hold(0));
+        }
         self.inner.notification(notification)
     }
 }

@@ -9,7 +9,7 @@ pub const MAX_PROOF_CHANGES: usize = 100_000;
 /// Every limit that an operator may set; [`Limits::default`] is what spec/rpc.md names.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Limits {
-    /// Bytes of a request.
+    /// Bytes of a request; of what has arrived over a WebSocket and is not answered, before no more is read from it.
     pub max_request: u32,
     /// Bytes of a response, of one call or of a batch.
     pub max_response: u32,
@@ -26,7 +26,8 @@ pub struct Limits {
     pub write_timeout: Duration,
     /// Bytes that wait for one client to read them before its further calls wait and its subscriptions end.
     pub max_unread: usize,
-    /// Bytes that wait for all clients. Beyond, the connection is closed on which most waits.
+    /// Bytes that wait for all clients. Beyond, the connection is closed on which most waits. Likewise of all that has
+    /// arrived over WebSockets and is not answered.
     pub max_unread_in_all: usize,
     /// Calls of one connection that are executed at the same time; a batch is alone.
     pub max_calls_per_connection: usize,

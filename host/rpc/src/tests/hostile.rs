@@ -67,6 +67,25 @@ async fn a_request_that_never_arrives_is_given_up() {
     assert!(answer.starts_with("HTTP/1.1 408"), "{answer}");
 }
 
+async fn websocket(addr: std::net::SocketAddr) -> TcpStream {
+    let mut socket = TcpStream::connect(addr).await.expect("connect");
+    let upgrade = b"GET / HTTP/1.1\r\nhost: x\r\nconnection: upgrade\r\nupgrade: websocket\r\nsec-websocket-version: 13\r\nsec-websocket-key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n";
+    socket.write_all(upgrade).await.expect("upgrade");
+    let mut answer = [0; 1024];
+    let read = socket.read(&mut answer).await.expect("an answer");
+    assert!(answer[..read].starts_with(b"HTTP/1.1 101"));
+    socket
+}
+
+/// A WebSocket message with a mask of zeros.
+fn frame(text: &str) -> Vec<u8> {
+    let mut frame = vec![0x81, 0xff];
+    frame.extend((text.len() as u64).to_be_bytes());
+    frame.extend([0; 4]);
+    frame.extend(text.as_bytes());
+    frame
+}
+
 /// Asks for much over a WebSocket and reads nothing.
 #[tokio::test]
 async fn who_reads_nothing_is_left() {
@@ -75,20 +94,11 @@ async fn who_reads_nothing_is_left() {
         config.limits.max_unread = 1 << 20;
     })
     .await;
-    let mut socket = TcpStream::connect(node.handle.addr).await.expect("connect");
-    let upgrade = b"GET / HTTP/1.1\r\nhost: x\r\nconnection: upgrade\r\nupgrade: websocket\r\nsec-websocket-version: 13\r\nsec-websocket-key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n";
-    socket.write_all(upgrade).await.expect("upgrade");
-    let mut answer = [0; 1024];
-    let read = socket.read(&mut answer).await.expect("an answer");
-    assert!(answer[..read].starts_with(b"HTTP/1.1 101"));
+    let mut socket = websocket(node.handle.addr).await;
     let request =
         json!({ "jsonrpc": "2.0", "id": 1, "method": "web3_clientVersion", "params": [] });
     let batch = vec![request; 500];
-    let text = json!(batch).to_string();
-    let mut frame = vec![0x81, 0xff];
-    frame.extend((text.len() as u64).to_be_bytes());
-    frame.extend([0; 4]);
-    frame.extend(text.as_bytes());
+    let frame = frame(&json!(batch).to_string());
     let flood = async {
         // Each answer is 30 KiB: far more than sockets hold.
         for _ in 0..20_000 {
@@ -100,6 +110,57 @@ async fn who_reads_nothing_is_left() {
     };
     let ended = tokio::time::timeout(Duration::from_secs(20), flood).await;
     assert_eq!(ended, Ok(true), "the connection is closed");
+    assert_eq!(ask(node.handle.addr).await.expect("an answer").0, 200);
+}
+
+/// Calls wait for a client that reads nothing; it cannot make them wait in the server's memory.
+#[tokio::test]
+async fn who_reads_nothing_is_not_read() {
+    let node = Node::with(Rules::L2, |config| {
+        config.limits.write_timeout = Duration::from_secs(60);
+        config.limits.max_unread = 1 << 20;
+        config.limits.max_request = 1 << 20;
+    })
+    .await;
+    let mut socket = websocket(node.handle.addr).await;
+    let request =
+        json!({ "jsonrpc": "2.0", "id": 1, "method": "web3_clientVersion", "params": [] });
+    let small = frame(&json!(vec![request; 500]).to_string());
+    let padded = json!({ "jsonrpc": "2.0", "id": 1, "method": "web3_clientVersion", "params": ["x".repeat(1_000_000)] });
+    let large = frame(&padded.to_string());
+    let mut sent = 0;
+    // Answers to the small ones fill what sockets hold, and the limit.
+    for message in std::iter::repeat_n(&small, 2_000).chain(std::iter::repeat_n(&large, 200)) {
+        match tokio::time::timeout(Duration::from_secs(1), socket.write_all(message)).await {
+            Ok(written) => written.expect("it stays open"),
+            Err(_) => break,
+        }
+        sent += message.len();
+    }
+    // Of which the system's own buffers hold some.
+    assert!(sent < 200 * large.len() / 2, "{sent} bytes were taken");
+    assert_eq!(ask(node.handle.addr).await.expect("an answer").0, 200);
+}
+
+/// Messages that never end are held up to a limit for all.
+#[tokio::test]
+async fn unfinished_messages_are_bounded_together() {
+    let node = Node::with(Rules::L2, |config| config.limits.max_unread_in_all = 8 << 20).await;
+    let message = frame(&"[".repeat(4 << 20));
+    let mut sockets = Vec::new();
+    for _ in 0..8 {
+        let mut socket = websocket(node.handle.addr).await;
+        // An error says that it was closed meanwhile.
+        let _closed = socket.write_all(&message[..message.len() - 1]).await;
+        sockets.push(socket);
+    }
+    let mut closed = 0;
+    for socket in &mut sockets {
+        let mut pings = Vec::new();
+        let end = socket.read_to_end(&mut pings);
+        closed += usize::from(tokio::time::timeout(Duration::from_millis(500), end).await.is_ok());
+    }
+    assert!((6..8).contains(&closed), "{closed} of 8 were closed");
     assert_eq!(ask(node.handle.addr).await.expect("an answer").0, 200);
 }
 
