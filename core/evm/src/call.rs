@@ -143,14 +143,14 @@ impl<R: StateReader> Evm<R> {
                 database.set_code(account.code_hash, code);
             }
         }
-        database.set_account(address, Some(account));
-        if let Some(storage) = changes.storage {
+        if changes.storage.is_some() {
+            // All other slots go: those below, and what was written since.
             database.cleared.insert(address);
-            for (slot, value) in storage {
-                database.set_storage(address, slot, value);
-            }
+            database.set_account(address, None);
         }
-        for (slot, value) in changes.storage_diff {
+        database.set_account(address, Some(account));
+        let slots = changes.storage.into_iter().flatten().chain(changes.storage_diff);
+        for (slot, value) in slots {
             database.set_storage(address, slot, value);
         }
         Ok(())

@@ -68,7 +68,7 @@ impl StateReader for State {
 }
 
 /// What a block parameter of a state read names.
-enum At {
+pub(crate) enum At {
     Pending,
     Sealed(u64),
 }
@@ -104,7 +104,7 @@ impl<C: Chain> Api<C> {
         })
     }
 
-    fn at(&self, id: BlockId) -> Result<At, RpcError> {
+    pub fn at(&self, id: BlockId) -> Result<At, RpcError> {
         match id {
             // Only blocks of the chain are known by hash, so `requireCanonical` changes nothing.
             BlockId::Hash(hash) => {
@@ -135,11 +135,17 @@ impl<C: Chain> Api<C> {
                 Ok((State::Pending(pending.state), pending.env))
             }
             At::Sealed(number) => {
-                let view = self.chain.store().at(number)?;
-                let env = self.chain.opening(view.snapshot(), view.header())?.env;
+                let (view, env) = self.sealed(number)?;
                 Ok((State::Sealed(view), env))
             }
         }
+    }
+
+    /// State after a sealed block, and the block's environment.
+    pub fn sealed(&self, number: u64) -> Result<(View, BlockEnv), RpcError> {
+        let view = self.chain.store().at(number)?;
+        let env = self.chain.opening(view.snapshot(), view.header())?.env;
+        Ok((view, env))
     }
 
     /// An account in the state that a block parameter names.

@@ -10,6 +10,31 @@ use jsonrpsee::core::server::{BatchResponseBuilder, MethodResponse, ResponsePayl
 use jsonrpsee::types::{ErrorObjectOwned, Id, Params, Request};
 use std::sync::Arc;
 
+/// What layers of calls are around: more of them, and in the end the methods.
+pub(crate) trait Service:
+    RpcServiceT<
+        MethodResponse = MethodResponse,
+        NotificationResponse = MethodResponse,
+        BatchResponse = MethodResponse,
+    > + Send
+    + Sync
+    + Clone
+    + 'static
+{
+}
+
+impl<S> Service for S where
+    S: RpcServiceT<
+            MethodResponse = MethodResponse,
+            NotificationResponse = MethodResponse,
+            BatchResponse = MethodResponse,
+        > + Send
+        + Sync
+        + Clone
+        + 'static
+{
+}
+
 pub(crate) struct BatchLayer<C> {
     pub chain: Arc<C>,
     /// Bytes.
@@ -72,18 +97,7 @@ impl<S, C: Chain> BatchService<S, C> {
     }
 }
 
-impl<S, C> BatchService<S, C>
-where
-    S: RpcServiceT<
-            MethodResponse = MethodResponse,
-            NotificationResponse = MethodResponse,
-            BatchResponse = MethodResponse,
-        > + Send
-        + Sync
-        + Clone
-        + 'static,
-    C: Chain,
-{
+impl<S: Service, C: Chain> BatchService<S, C> {
     async fn answer(self, batch: Batch<'_>) -> Result<MethodResponse, MethodResponse> {
         let mut responses = BatchResponseBuilder::new_with_limit(self.layer.max_response);
         let mut group = Group::default();
@@ -132,18 +146,7 @@ fn transaction(request: &Request<'_>) -> Option<Bytes> {
     Arguments::new(&params).next().ok()
 }
 
-impl<S, C> RpcServiceT for BatchService<S, C>
-where
-    S: RpcServiceT<
-            MethodResponse = MethodResponse,
-            NotificationResponse = MethodResponse,
-            BatchResponse = MethodResponse,
-        > + Send
-        + Sync
-        + Clone
-        + 'static,
-    C: Chain,
-{
+impl<S: Service, C: Chain> RpcServiceT for BatchService<S, C> {
     type MethodResponse = MethodResponse;
     type NotificationResponse = MethodResponse;
     type BatchResponse = MethodResponse;

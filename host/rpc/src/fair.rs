@@ -1,5 +1,6 @@
 //! The outermost layer of calls: each waits for its connection's turn, and what it answers is counted until it is read.
 
+use crate::batch::Service;
 use crate::connection::Connection;
 use jsonrpsee::core::middleware::{Batch, Notification, RpcServiceT};
 use jsonrpsee::core::server::MethodResponse;
@@ -7,6 +8,7 @@ use jsonrpsee::types::error::INTERNAL_ERROR_CODE;
 use jsonrpsee::types::{ErrorObject, Id, Request};
 use serde_json::value::RawValue;
 use std::sync::Arc;
+use tokio::sync::SemaphorePermit;
 
 #[derive(Clone, Copy)]
 pub(crate) struct FairLayer;
@@ -37,17 +39,20 @@ fn gone(id: Id<'_>) -> MethodResponse {
     MethodResponse::error(id, error)
 }
 
-impl<S> RpcServiceT for Fair<S>
-where
-    S: RpcServiceT<
-            MethodResponse = MethodResponse,
-            NotificationResponse = MethodResponse,
-            BatchResponse = MethodResponse,
-        > + Send
-        + Sync
-        + Clone
-        + 'static,
-{
+/// Answers when it is the connection's turn.
+async fn in_turn(
+    connection: &Connection,
+    turn: impl Future<Output = Option<SemaphorePermit<'_>>>,
+    id: Id<'_>,
+    answer: impl Future<Output = MethodResponse>,
+) -> MethodResponse {
+    let Some(_turn) = turn.await else { return gone(id) };
+    let response = answer.await;
+    connection.answered(response.as_json().get().len());
+    response
+}
+
+impl<S: Service> RpcServiceT for Fair<S> {
     type MethodResponse = MethodResponse;
     type NotificationResponse = MethodResponse;
     type BatchResponse = MethodResponse;
@@ -62,10 +67,10 @@ where
                 return inner.call(request).await;
             };
             let _held = connection.hold(weight(request.params.as_deref()));
-            let Some(_turn) = connection.turn().await else { return gone(request.id) };
-            let response = inner.call(request).await;
-            connection.answered(response.as_json().get().len());
-            response
+            let id = request.id.clone();
+            // Nothing of it is done before its turn.
+            let answer = async { inner.call(request).await };
+            in_turn(&connection, connection.turn(), id, answer).await
         }
     }
 
@@ -83,10 +88,8 @@ where
                 Err(_) => weight(None),
             });
             let _held = connection.hold(calls.sum());
-            let Some(_turn) = connection.turn_of_batch().await else { return gone(Id::Null) };
-            let response = inner.batch(batch).await;
-            connection.answered(response.as_json().get().len());
-            response
+            let answer = async { inner.batch(batch).await };
+            in_turn(&connection, connection.turn_of_batch(), Id::Null, answer).await
         }
     }
 

@@ -4,6 +4,7 @@ mod api;
 mod batch;
 mod call;
 pub mod chain;
+mod config;
 mod connection;
 mod debug;
 mod error;

@@ -52,56 +52,40 @@ struct Methods<C>(RpcModule<Api<C>>);
 
 type Registered = core::result::Result<(), RegisterMethodError>;
 
+/// What an answer takes.
+#[derive(Clone, Copy, Debug)]
+enum Cost {
+    /// It is given at once.
+    Light,
+    /// It may take long: worked out beside the runtime, at most some at a time.
+    Heavy,
+    /// Whole blocks are executed, or what an execution does is recorded: fewer of them at a time, so that they leave the
+    /// others their places.
+    Trace,
+}
+
+use Cost::{Heavy, Light, Trace};
+
 impl<C: Chain> Methods<C> {
-    /// A method that is answered at once.
-    fn light<R>(
+    fn add<R>(
         &mut self,
+        cost: Cost,
         name: &'static str,
-        method: fn(&Api<C>, &mut Arguments<'_>) -> Result<R>,
-    ) -> Registered
-    where
-        R: Serialize + Clone + 'static,
-    {
-        self.0.register_method(name, move |params, api, _| {
-            answer(method(api, &mut Arguments(params.sequence())))
-        })?;
-        Ok(())
-    }
-
-    /// A method that may take long: runs beside the runtime, at most some at a time.
-    fn heavy<R>(
-        &mut self,
-        name: &'static str,
-        method: fn(&Api<C>, &mut Arguments<'_>) -> Result<R>,
+        method: impl Fn(&Api<C>, &mut Arguments<'_>) -> Result<R> + Copy + Send + Sync + 'static,
     ) -> Registered
     where
         R: Serialize + Clone + Send + 'static,
     {
-        self.beside(name, |api| &api.heavy, method)
-    }
-
-    /// A method that executes whole blocks, or records what an execution does: fewer of them at a time, so that they
-    /// leave the others their places.
-    fn trace<R>(
-        &mut self,
-        name: &'static str,
-        method: fn(&Api<C>, &mut Arguments<'_>) -> Result<R>,
-    ) -> Registered
-    where
-        R: Serialize + Clone + Send + 'static,
-    {
-        self.beside(name, |api| &api.traces, method)
-    }
-
-    fn beside<R>(
-        &mut self,
-        name: &'static str,
-        places: fn(&Api<C>) -> &Arc<Semaphore>,
-        method: fn(&Api<C>, &mut Arguments<'_>) -> Result<R>,
-    ) -> Registered
-    where
-        R: Serialize + Clone + Send + 'static,
-    {
+        let places: fn(&Api<C>) -> &Arc<Semaphore> = match cost {
+            Light => {
+                self.0.register_method(name, move |params, api, _| {
+                    answer(method(api, &mut Arguments(params.sequence())))
+                })?;
+                return Ok(());
+            }
+            Heavy => |api| &api.heavy,
+            Trace => |api| &api.traces,
+        };
         self.0.register_async_method(name, move |params, api, _| async move {
             let place = places(&api).clone().acquire_owned();
             let permit = match tokio::time::timeout(api.limits.queue_timeout, place).await {
@@ -117,6 +101,24 @@ impl<C: Chain> Methods<C> {
             answer(tokio::task::spawn_blocking(run).await.unwrap_or(Err(RpcError::Cancelled)))
         })?;
         Ok(())
+    }
+
+    /// Two methods about a block, one that takes its number or tag, and one that takes its hash.
+    fn of_block<R>(
+        &mut self,
+        cost: Cost,
+        [by_number, by_hash]: [&'static str; 2],
+        method: impl Fn(&Api<C>, BlockId, &mut Arguments<'_>) -> Result<R>
+        + Copy
+        + Send
+        + Sync
+        + 'static,
+    ) -> Registered
+    where
+        R: Serialize + Clone + Send + 'static,
+    {
+        self.add(cost, by_number, move |api, args| method(api, args.tag()?, args))?;
+        self.add(cost, by_hash, move |api, args| method(api, args.hash()?, args))
     }
 }
 
@@ -160,21 +162,24 @@ impl<'a> Arguments<'a> {
 }
 
 fn chain<C: Chain>(m: &mut Methods<C>) -> Registered {
-    m.light("eth_chainId", |api, _| Ok(U64::from(api.chain.chain_id())))?;
-    m.light("net_version", |api, _| Ok(api.chain.chain_id().to_string()))?;
-    m.light("eth_blockNumber", |api, _| Ok(U64::from(api.head()?)))?;
-    m.light("eth_syncing", |api, _| {
+    m.add(Light, "eth_chainId", |api, _| Ok(U64::from(api.chain.chain_id())))?;
+    m.add(Light, "net_version", |api, _| Ok(api.chain.chain_id().to_string()))?;
+    m.add(Light, "eth_blockNumber", |api, _| Ok(U64::from(api.head()?)))?;
+    m.add(Light, "eth_syncing", |api, _| {
         let Some(highest) = api.chain.syncing() else { return Ok(Value::Bool(false)) };
         let current = U64::from(api.head()?);
         let highest = U64::from(highest);
         Ok(json!({ "startingBlock": U64::ZERO, "currentBlock": current, "highestBlock": highest }))
     })?;
-    m.light("eth_capabilities", |api, _| api.capabilities())?;
-    m.light("eth_coinbase", |api, _| Ok(api.chain.pending()?.env.beneficiary))?;
-    m.light("eth_gasPrice", |api, _| Ok(U128::from(api.gas_price()?)))?;
-    m.light("eth_maxPriorityFeePerGas", |api, _| Ok(U128::from(api.tip())))?;
-    m.light("eth_blobBaseFee", |api, _| Ok(U128::from(api.chain.pending()?.env.blob_base_fee)))?;
-    m.heavy("eth_feeHistory", |api, args| {
+    m.add(Light, "eth_capabilities", |api, _| api.capabilities())?;
+    m.add(Light, "eth_config", |api, _| api.config())?;
+    m.add(Light, "eth_coinbase", |api, _| Ok(api.chain.pending()?.env.beneficiary))?;
+    m.add(Light, "eth_gasPrice", |api, _| Ok(U128::from(api.gas_price()?)))?;
+    m.add(Light, "eth_maxPriorityFeePerGas", |api, _| Ok(U128::from(api.tip())))?;
+    m.add(Light, "eth_blobBaseFee", |api, _| {
+        Ok(U128::from(api.chain.pending()?.env.blob_base_fee))
+    })?;
+    m.add(Heavy, "eth_feeHistory", |api, args| {
         let count = args.next::<U64>()?.to();
         let newest = args.optional()?.unwrap_or(BlockNumberOrTag::Latest);
         api.fee_history(count, newest, args.optional()?)
@@ -182,16 +187,16 @@ fn chain<C: Chain>(m: &mut Methods<C>) -> Registered {
 }
 
 fn accounts<C: Chain>(m: &mut Methods<C>) -> Registered {
-    m.light("eth_accounts", |_, _| Ok(Vec::<Address>::new()))?;
-    m.light("eth_getBalance", |api, args| {
+    m.add(Light, "eth_accounts", |_, _| Ok(Vec::<Address>::new()))?;
+    m.add(Light, "eth_getBalance", |api, args| {
         let address = args.next()?;
         Ok(api.account(args.block()?, address)?.balance)
     })?;
-    m.light("eth_getTransactionCount", |api, args| {
+    m.add(Light, "eth_getTransactionCount", |api, args| {
         let address = args.next()?;
         Ok(U64::from(api.account(args.block()?, address)?.nonce))
     })?;
-    m.light("eth_getCode", |api, args| {
+    m.add(Light, "eth_getCode", |api, args| {
         let address = args.next()?;
         let (state, _) = api.state(args.block()?)?;
         match state.account(address)?.map(|account| account.code_hash) {
@@ -199,28 +204,28 @@ fn accounts<C: Chain>(m: &mut Methods<C>) -> Registered {
             Some(hash) => Ok(state.code(hash)?),
         }
     })?;
-    m.light("eth_getStorageAt", |api, args| {
+    m.add(Light, "eth_getStorageAt", |api, args| {
         let (address, slot) = (args.next()?, args.next::<JsonStorageKey>()?);
         let (state, _) = api.state(args.block()?)?;
         Ok(B256::from(state.storage(address, U256::from_be_bytes(slot.as_b256().0))?))
     })?;
-    m.heavy("eth_getStorageValues", |api, args| {
+    m.add(Heavy, "eth_getStorageValues", |api, args| {
         let wanted = args.next()?;
         api.storage_values(wanted, args.block()?)
     })?;
-    m.heavy("eth_getProof", |api, args| {
+    m.add(Heavy, "eth_getProof", |api, args| {
         let (address, keys) = (args.next()?, args.next()?);
         api.proof(address, keys, args.block()?)
     })
 }
 
 fn calls<C: Chain>(m: &mut Methods<C>) -> Registered {
-    m.heavy("eth_call", |api, args| {
+    m.add(Heavy, "eth_call", |api, args| {
         let (request, at) = (args.next::<TransactionRequest>()?, args.block()?);
         let overrides = Overrides { state: args.optional()?, block: args.optional()? };
         api.call(request, at, overrides)
     })?;
-    m.heavy("eth_estimateGas", |api, args| {
+    m.add(Heavy, "eth_estimateGas", |api, args| {
         let request = args.next::<TransactionRequest>()?;
         let at = args.optional()?.unwrap_or_else(BlockId::pending);
         let overrides = Overrides { state: args.optional()?, block: args.optional()? };
@@ -229,89 +234,79 @@ fn calls<C: Chain>(m: &mut Methods<C>) -> Registered {
 }
 
 fn traces<C: Chain>(m: &mut Methods<C>) -> Registered {
-    m.heavy("eth_createAccessList", |api, args| {
+    m.add(Heavy, "eth_createAccessList", |api, args| {
         let (request, at) = (args.next::<TransactionRequest>()?, args.block()?);
         api.create_access_list(request, at, args.optional()?)
     })?;
-    m.trace("eth_simulateV1", |api, args| {
+    m.add(Trace, "eth_simulateV1", |api, args| {
         let payload = args.next()?;
         api.simulate(payload, args.block()?)
     })?;
-    m.trace("debug_traceTransaction", |api, args| {
+    m.add(Trace, "debug_traceTransaction", |api, args| {
         let hash = args.next()?;
         api.trace_transaction(hash, args.optional()?)
     })?;
-    m.trace("debug_traceBlockByNumber", |api, args| {
-        let id = args.tag()?;
+    m.of_block(Trace, ["debug_traceBlockByNumber", "debug_traceBlockByHash"], |api, id, args| {
         api.trace_block(id, args.optional()?)
     })?;
-    m.trace("debug_traceBlockByHash", |api, args| {
-        let id = args.hash()?;
-        api.trace_block(id, args.optional()?)
-    })?;
-    m.trace("debug_traceCall", |api, args| {
+    m.add(Trace, "debug_traceCall", |api, args| {
         let (request, at) = (args.next::<TransactionRequest>()?, args.block()?);
         api.trace_call(request, at, args.optional()?.unwrap_or_default())
     })?;
-    m.light("debug_getRawHeader", |api, args| api.raw_header(args.next()?))?;
-    m.heavy("debug_getRawReceipts", |api, args| api.raw_receipts(args.next()?))?;
-    m.light("debug_getRawTransaction", |api, args| {
-        let Some(tx) = api.raw_transaction(args.next()?)? else { return Ok(None) };
-        Ok(Some(Bytes::from(tx.transaction.encoded_2718())))
-    })
+    m.add(Light, "debug_getRawHeader", |api, args| api.raw_header(args.next()?))?;
+    m.add(Heavy, "debug_getRawReceipts", |api, args| api.raw_receipts(args.next()?))?;
+    for name in ["debug_getRawTransaction", "eth_getRawTransactionByHash"] {
+        m.add(Light, name, |api, args| {
+            let Some(tx) = api.raw_transaction(args.next()?)? else { return Ok(None) };
+            Ok(Some(Bytes::from(tx.transaction.encoded_2718())))
+        })?;
+    }
+    Ok(())
 }
 
 fn blocks<C: Chain>(m: &mut Methods<C>) -> Registered {
-    m.heavy("eth_getBlockByNumber", |api, args| {
-        let (id, full) = (args.tag()?, args.optional()?.unwrap_or_default());
+    m.of_block(Heavy, ["eth_getBlockByNumber", "eth_getBlockByHash"], |api, id, args| {
+        let full = args.optional()?.unwrap_or_default();
         Ok(api.block(id)?.map(|block| block.json(full)))
     })?;
-    m.heavy("eth_getBlockByHash", |api, args| {
-        let (id, full) = (args.hash()?, args.optional()?.unwrap_or_default());
-        Ok(api.block(id)?.map(|block| block.json(full)))
-    })?;
-    m.heavy("eth_getBlockReceipts", |api, args| {
+    m.add(Heavy, "eth_getBlockReceipts", |api, args| {
         Ok(api.block(args.next()?)?.map(|block| block.receipts()))
     })?;
-    m.light("eth_getHeaderByNumber", |api, args| api.header_json(args.tag()?))?;
-    m.light("eth_getHeaderByHash", |api, args| api.header_json(args.hash()?))?;
-    m.light("eth_getBlockTransactionCountByNumber", |api, args| {
-        Ok(api.transaction_count(args.tag()?)?.map(U64::from))
+    m.of_block(Light, ["eth_getHeaderByNumber", "eth_getHeaderByHash"], |api, id, _| {
+        api.header_json(id)
     })?;
-    m.light("eth_getBlockTransactionCountByHash", |api, args| {
-        Ok(api.transaction_count(args.hash()?)?.map(U64::from))
-    })?;
-    m.light("eth_getUncleCountByBlockNumber", |api, args| {
-        Ok(api.number(args.tag()?)?.map(|_| U64::ZERO))
-    })?;
-    m.light("eth_getUncleCountByBlockHash", |api, args| {
-        Ok(api.number(args.hash()?)?.map(|_| U64::ZERO))
-    })?;
-    m.light("eth_getUncleByBlockNumberAndIndex", |_, _| Ok(Value::Null))?;
-    m.light("eth_getUncleByBlockHashAndIndex", |_, _| Ok(Value::Null))
+    m.of_block(
+        Light,
+        ["eth_getBlockTransactionCountByNumber", "eth_getBlockTransactionCountByHash"],
+        |api, id, _| Ok(api.transaction_count(id)?.map(U64::from)),
+    )?;
+    m.of_block(
+        Light,
+        ["eth_getUncleCountByBlockNumber", "eth_getUncleCountByBlockHash"],
+        |api, id, _| Ok(api.number(id)?.map(|_| U64::ZERO)),
+    )?;
+    m.add(Light, "eth_getUncleByBlockNumberAndIndex", |_, _| Ok(Value::Null))?;
+    m.add(Light, "eth_getUncleByBlockHashAndIndex", |_, _| Ok(Value::Null))
 }
 
 fn transactions<C: Chain>(m: &mut Methods<C>) -> Registered {
-    m.light("eth_getTransactionByHash", |api, args| api.transaction(args.next()?))?;
-    m.light("eth_getTransactionReceipt", |api, args| api.receipt(args.next()?))?;
-    m.light("eth_getTransactionByBlockNumberAndIndex", |api, args| {
-        let id = args.tag()?;
-        api.transaction_at(id, args.index()?)
-    })?;
-    m.light("eth_getTransactionByBlockHashAndIndex", |api, args| {
-        let id = args.hash()?;
-        api.transaction_at(id, args.index()?)
-    })
+    m.add(Light, "eth_getTransactionByHash", |api, args| api.transaction(args.next()?))?;
+    m.add(Light, "eth_getTransactionReceipt", |api, args| api.receipt(args.next()?))?;
+    m.of_block(
+        Light,
+        ["eth_getTransactionByBlockNumberAndIndex", "eth_getTransactionByBlockHashAndIndex"],
+        |api, id, args| api.transaction_at(id, args.index()?),
+    )
 }
 
 fn logs<C: Chain>(m: &mut Methods<C>) -> Registered {
-    m.heavy("eth_getLogs", |api, args| api.logs(&args.next::<Filter>()?))?;
-    m.light("eth_newFilter", |api, args| api.new_filter(args.next()?))?;
-    m.light("eth_newBlockFilter", |api, _| api.new_block_filter())?;
-    m.light("eth_newPendingTransactionFilter", |api, _| api.new_pending_transaction_filter())?;
-    m.light("eth_uninstallFilter", |api, args| Ok(api.uninstall_filter(args.next()?)))?;
-    m.heavy("eth_getFilterChanges", |api, args| api.filter_changes(args.next()?))?;
-    m.heavy("eth_getFilterLogs", |api, args| api.filter_logs(args.next()?))?;
+    m.add(Heavy, "eth_getLogs", |api, args| api.logs(&args.next::<Filter>()?))?;
+    m.add(Light, "eth_newFilter", |api, args| api.new_filter(args.next()?))?;
+    m.add(Light, "eth_newBlockFilter", |api, _| api.new_block_filter())?;
+    m.add(Light, "eth_newPendingTransactionFilter", |api, _| api.new_pending_transaction_filter())?;
+    m.add(Light, "eth_uninstallFilter", |api, args| Ok(api.uninstall_filter(args.next()?)))?;
+    m.add(Heavy, "eth_getFilterChanges", |api, args| api.filter_changes(args.next()?))?;
+    m.add(Heavy, "eth_getFilterLogs", |api, args| api.filter_logs(args.next()?))?;
     m.0.register_subscription(
         "eth_subscribe",
         "eth_subscription",
@@ -346,19 +341,15 @@ fn sending<C: Chain>(m: &mut Methods<C>) -> Registered {
 }
 
 fn node<C: Chain>(m: &mut Methods<C>) -> Registered {
-    m.light("net_listening", |_, _| Ok(true))?;
-    m.light("net_peerCount", |_, _| Ok(U64::ZERO))?;
-    m.light("web3_clientVersion", |_, _| Ok(CLIENT_VERSION))?;
-    m.light("web3_sha3", |_, args| Ok(keccak256(args.next::<Bytes>()?)))?;
-    m.light("rpc_modules", |_, _| {
+    m.add(Light, "net_listening", |_, _| Ok(true))?;
+    m.add(Light, "net_peerCount", |_, _| Ok(U64::ZERO))?;
+    m.add(Light, "web3_clientVersion", |_, _| Ok(CLIENT_VERSION))?;
+    m.add(Light, "web3_sha3", |_, args| Ok(keccak256(args.next::<Bytes>()?)))?;
+    m.add(Light, "rpc_modules", |_, _| {
         Ok(json!({ "debug": "1.0", "eth": "1.0", "net": "1.0", "rpc": "1.0", "txpool": "1.0", "web3": "1.0" }))
     })?;
-    m.light("txpool_status", |api, _| Ok(api.pool_status()))?;
-    m.heavy("txpool_content", |api, _| Ok(api.pool_content()))?;
-    m.heavy("txpool_contentFrom", |api, args| Ok(api.pool_content_from(args.next()?)))?;
-    m.heavy("txpool_inspect", |api, _| Ok(api.pool_inspect()))?;
-    m.light("eth_getRawTransactionByHash", |api, args| {
-        let Some(tx) = api.raw_transaction(args.next()?)? else { return Ok(None) };
-        Ok(Some(Bytes::from(tx.transaction.encoded_2718())))
-    })
+    m.add(Light, "txpool_status", |api, _| Ok(api.pool_status()))?;
+    m.add(Heavy, "txpool_content", |api, _| Ok(api.pool_content()))?;
+    m.add(Heavy, "txpool_contentFrom", |api, args| Ok(api.pool_content_from(args.next()?)))?;
+    m.add(Heavy, "txpool_inspect", |api, _| Ok(api.pool_inspect()))
 }

@@ -1,6 +1,6 @@
 //! `eth_simulateV1`: calls in blocks that do not exist, each on what the ones before it left.
 
-use crate::api::{Api, State};
+use crate::api::{Api, At, State};
 use crate::call::{override_block, override_state, prepare};
 use crate::chain::{Chain, Executed};
 use crate::error::{self, RpcError};
@@ -11,10 +11,10 @@ use alloy_consensus::{
     SignableTransaction as _, TxEip1559, TxEip2930, TxEip4844, TxEip7702, TxLegacy, TxReceipt as _,
     proofs,
 };
+use alloy_eips::BlockId;
 use alloy_eips::eip1559::{BaseFeeParams, calc_next_block_base_fee};
 use alloy_eips::eip2930::AccessList;
 use alloy_eips::eip7685::EMPTY_REQUESTS_HASH;
-use alloy_eips::{BlockId, BlockNumberOrTag};
 use alloy_primitives::{Address, B256, Bloom, Bytes, Signature, TxKind, U64, U256, address};
 use alloy_rpc_types_eth::simulate::{MAX_SIMULATE_BLOCKS, SimBlock, SimulatePayload};
 use alloy_rpc_types_eth::{BlockOverrides, TransactionRequest};
@@ -120,21 +120,9 @@ impl<C: Chain> Api<C> {
 
     /// The block that the first simulated one follows: its header, hash, environment and state.
     fn base(&self, at: BlockId) -> Result<(Header, B256, BlockEnv, State), RpcError> {
-        let pending = at == BlockId::Number(BlockNumberOrTag::Pending);
-        let unsealed = match at {
-            BlockId::Number(BlockNumberOrTag::Number(number)) => number > self.head()?,
-            BlockId::Number(BlockNumberOrTag::Latest) => self.is_l2(),
-            _ => pending,
-        };
-        if !unsealed {
-            let number = self.number(at)?.ok_or(RpcError::UnknownBlock)?;
-            let (state, env) = self.state(BlockNumberOrTag::Number(number).into())?;
-            let (header, hash) = self.header(number)?;
-            return Ok((header, hash, env, state));
-        }
-        if let BlockId::Number(BlockNumberOrTag::Number(_)) = at {
-            // An acknowledged block, or nothing.
-            self.state(at)?;
+        if let At::Sealed(number) = self.at(at)? {
+            let (view, env) = self.sealed(number)?;
+            return Ok((view.header().clone(), view.hash(), env, State::Sealed(view)));
         }
         let pending = self.chain.pending()?;
         let state = pending.state;
@@ -246,6 +234,7 @@ impl Simulator<'_> {
         Header {
             parent_hash: self.parent_hash,
             ommers_hash: EMPTY_OMMER_ROOT_HASH,
+            state_root: B256::ZERO,
             beneficiary: parent.beneficiary,
             number,
             gas_limit: parent.gas_limit,

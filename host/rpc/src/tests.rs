@@ -1,6 +1,7 @@
 //! Drives the real server over sockets.
 
 mod chain;
+mod config;
 mod execution;
 mod hostile;
 mod shapes;

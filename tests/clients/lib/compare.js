@@ -16,6 +16,29 @@ const EXEMPT = {
     blockHash: POSITION, blockNumber: POSITION, transactionIndex: POSITION, blockTimestamp: 'each chain has its time',
     gasPrice: 'of a transaction with a tip: each chain has its base fee',
   },
+  simulatedBlock: {
+    mixHash: 'Anvil leaves an overridden prevRandao out of the block; what calls see of it is compared',
+    number: 'Anvil simulates the block that it starts on, not the next', parentHash: 'each chain has its blocks', hash: 'each chain has its blocks',
+    ...Object.fromEntries(['transactionsRoot', 'receiptsRoot'].map((field) => [field, 'Anvil has one hash in both, which is the root of neither'])),
+    ...Object.fromEntries(['blobGasUsed', 'excessBlobGas', 'parentBeaconBlockRoot', 'requestsHash', 'size', 'withdrawals', 'withdrawalsRoot'].map(
+      (field) => [field, 'Anvil leaves it out'])),
+  },
+  simulatedTransfers: { logsBloom: 'with traceTransfers: Anvil counts these logs in, which no block would have' },
+  simulatedCall: { maxUsedGas: 'Annex only' },
+  simulatedBaseFee: { maxUsedGas: 'Annex only', returnData: 'Anvil\'s calls see a base fee of zero, also where one is named; Annex\'s the one named' },
+  simulatedError: Object.fromEntries(['code', 'message', 'data'].map(
+    (field) => [field, 'Anvil has one code and wording for every failure; Annex\'s are compared with execution-apis\' in the script'])),
+  simulatedLog: {
+    blockHash: 'each chain has its blocks', blockNumber: 'see simulatedBlock.number', transactionHash: 'see simulatedTransaction.hash',
+  },
+  simulatedTransaction: {
+    blockHash: 'each chain has its blocks', blockNumber: 'see simulatedBlock.number', chainId: 'Anvil has 1 in every one',
+    nonce: 'Anvil does not count: each has the first', transactionIndex: 'Anvil leaves it out', blockTimestamp: 'Anvil leaves it out',
+    hash: 'of a transaction without signature, which has chain and nonce in it',
+  },
+  refusal: {
+    code: 'Anvil has codes of its own', text: 'Anvil has words of its own', accepted: 'Anvil does not look; Annex\'s code is compared with execution-apis\' in the script',
+  },
   state: { storageRoot: 'of contracts that keep the time' },
   message: { text: 'of reverts with a contract\'s own error: Anvil appends what it makes of the data; code and data are compared' },
   step: {

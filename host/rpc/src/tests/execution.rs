@@ -344,3 +344,31 @@ async fn old_states_answer_by_every_name() {
     let raw: Bytes = serde_json::from_value(raw).expect("bytes");
     assert_eq!(json!(keccak256(&raw)), hashes[1]);
 }
+
+/// `state` of a later block replaces what earlier blocks, overrides and calls left, slot by slot.
+#[tokio::test]
+async fn a_simulation_forgets_replaced_storage() {
+    let node = Node::start(Rules::L2).await;
+    // Stores 5 in slot 1 where there is input; returns slot 0 plus slot 1.
+    let code = "0x3615600a5760056001555b6000546001540160005260206000f3";
+    let at = Address::repeat_byte(0xc0);
+    let words = |slot: u64, value: u64| json!({ B256::from(U256::from(slot)).to_string(): B256::from(U256::from(value)) });
+    let read = json!({ "to": at });
+    let blocks = json!({ "blockStateCalls": [
+        { "stateOverrides": { at.to_string(): { "code": code, "stateDiff": words(0, 7) } },
+          "calls": [read, { "to": at, "input": "0x01" }, read] },
+        { "stateOverrides": { at.to_string(): { "state": words(2, 1) } }, "calls": [read] },
+        { "stateOverrides": { at.to_string(): { "stateDiff": words(0, 9) } }, "calls": [read] },
+    ] });
+    let simulated = node.get("eth_simulateV1", json!([blocks, "latest"])).await;
+    let value = |block: usize, call: usize| {
+        let data = &simulated[block]["calls"][call]["returnData"];
+        U256::from_str_radix(data.as_str().expect("hex").trim_start_matches("0x"), 16)
+            .expect("a word")
+    };
+    assert_eq!(value(0, 0), U256::from(7));
+    assert_eq!(value(0, 2), U256::from(12));
+    assert_eq!(value(1, 0), U256::ZERO);
+    assert_eq!(value(2, 0), U256::from(9));
+    assert_eq!(simulated[0]["stateRoot"], json!(B256::ZERO));
+}

@@ -24,6 +24,8 @@ enum Shape {
     List(&'static Shape),
     /// Values by keys of that many bytes in hex.
     Map(usize, &'static Shape),
+    /// Values by names in capitals.
+    Named(&'static Shape),
     Object(Fields),
 }
 
@@ -123,6 +125,26 @@ macro_rules! header {
         ])
     };
 }
+
+/// EIP-7910's.
+const FORK: Shape = Object(&[
+    ("activationTime", true, Integer),
+    (
+        "blobSchedule",
+        true,
+        Object(&[
+            ("baseFeeUpdateFraction", true, Integer),
+            ("max", true, Integer),
+            ("target", true, Integer),
+        ]),
+    ),
+    ("chainId", true, Uint),
+    ("forkId", true, Hex(Some(4))),
+    ("precompiles", true, Named(&ADDRESS)),
+    ("systemContracts", true, Named(&ADDRESS)),
+]);
+const CONFIG: Shape =
+    Object(&[("current", true, FORK), ("next", true, Or(&FORK)), ("last", true, Or(&FORK))]);
 
 const HEADER: Shape = header!();
 const BLOCK_OF_HASHES: Shape = header!(
@@ -298,6 +320,13 @@ fn check(value: &Value, shape: Shape, path: &str, wrong: &mut Vec<String>) {
             }
             map.keys().all(|key| hex(key, Some(bytes)))
         }),
+        Named(shape) => value.as_object().is_some_and(|map| {
+            for (key, item) in map {
+                check(item, *shape, &format!("{path}.{key}"), wrong);
+            }
+            let capital = |c: u8| c == b'_' || c.is_ascii_uppercase() || c.is_ascii_digit();
+            map.keys().all(|key| !key.is_empty() && key.bytes().all(capital))
+        }),
         Object(fields) => value.as_object().is_some_and(|object| {
             for (name, required, shape) in fields {
                 match object.get(*name) {
@@ -389,6 +418,7 @@ async fn answers_have_the_shapes_of_the_execution_apis() {
             ("eth_accounts", json!([]), List(&ADDRESS)),
             ("eth_syncing", json!([]), Bool),
             ("eth_capabilities", json!([]), CAPABILITIES),
+            ("eth_config", json!([]), CONFIG),
             ("eth_getBalance", json!([me, "latest"]), Uint),
             ("eth_getTransactionCount", json!([me, "latest"]), Uint),
             ("eth_getCode", json!([COUNTER, "latest"]), BYTES),
