@@ -81,6 +81,8 @@ struct Chain {
     deployment: Deployment,
     /// Output roots of this node's blocks.
     outputs: BTreeMap<u64, B256>,
+    /// By range and commitment, whether the node found it true.
+    judged: BTreeMap<(u64, B256), bool>,
 }
 
 impl ChainArgs {
@@ -92,17 +94,18 @@ impl ChainArgs {
         };
         let l1 = L1Client::connect(&self.l1, &[]).await?;
         l1.expect_chain(deployment.l1_chain_id)?;
-        Ok(Chain { l1, l2, deployment, outputs: BTreeMap::new() })
+        let (outputs, judged) = Default::default();
+        Ok(Chain { l1, l2, deployment, outputs, judged })
     }
 }
 
-/// What this node makes of a claimed output root.
+/// What this node makes of a claim.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Verdict {
-    /// It is this node's. The commitment to it may be false all the same.
+    /// Its commitment is this node's; where the node no longer says so, its output root is.
     True,
     False,
-    /// The node has no such block, or there is no node.
+    /// The node is not that far, or there is no node.
     Unknown,
 }
 
@@ -116,6 +119,44 @@ impl Verdict {
     }
 }
 
+impl From<bool> for Verdict {
+    fn from(is_true: bool) -> Self {
+        if is_true { Self::True } else { Self::False }
+    }
+}
+
+/// A claim, as much of it as a verdict takes.
+#[derive(Clone, Copy, Debug)]
+struct Claimed {
+    range: u64,
+    commitment: B256,
+    block: u64,
+    /// Zero for a FAULT.
+    output_root: B256,
+}
+
+/// What `annex_claims` says of an open range.
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct Judged {
+    l1_block: U64,
+    ranges: Vec<JudgedRange>,
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct JudgedRange {
+    claim_count: U64,
+    claims: Vec<JudgedClaim>,
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct JudgedClaim {
+    commitment: B256,
+    is_true: Option<bool>,
+}
+
 #[derive(Deserialize)]
 #[serde(rename_all = "camelCase")]
 struct Head {
@@ -125,25 +166,75 @@ struct Head {
 }
 
 impl Chain {
-    /// Compares a claimed output root with the node's.
-    async fn verdict(&mut self, block: u64, output_root: B256) -> Verdict {
-        if output_root.is_zero() {
+    /// Compares a claim of an open range with what the node derived, one that is over with the node's block. `seen` is an L1
+    /// block that has the claim: the node gets a little time to look at it.
+    async fn verdict(&mut self, claim: Claimed, seen: u64) -> Verdict {
+        for attempt in 0..PATIENCE {
+            if attempt > 0 {
+                tokio::time::sleep(POLL / 4).await;
+            }
+            let Some(looked_at) = self.judge(claim.range).await else { break };
+            if let Some(known) = self.judged.get(&(claim.range, claim.commitment)) {
+                return (*known).into();
+            }
+            if looked_at >= seen {
+                break;
+            }
+        }
+        if claim.output_root.is_zero() {
             return Verdict::Unknown;
         }
-        if !self.outputs.contains_key(&block) {
-            let answer = self.l2.call("eth_getBlockByNumber", json!([U64::from(block), false]));
-            // Without a node, nobody says what is true.
-            let Some(head) = answer.await.ok().and_then(|head| serde_json::from_value(head).ok())
-            else {
-                return Verdict::Unknown;
-            };
-            let Head { hash, state_root, withdrawals_root } = head;
-            let output = OutputProof { state_root, withdrawals_root, block_hash: hash };
-            self.outputs.insert(block, output.root());
+        match self.output(claim.block).await {
+            Some(output) => (output == claim.output_root).into(),
+            None => Verdict::Unknown,
         }
-        match self.outputs.get(&block) == Some(&output_root) {
-            true => Verdict::True,
-            false => Verdict::False,
+    }
+
+    /// Learns which claims of an open range are true, and as of which L1 block. None: there is no node.
+    async fn judge(&mut self, range: u64) -> Option<u64> {
+        let mut from = 0;
+        loop {
+            let params = json!([U64::from(range), U64::from(from)]);
+            let answer = self.l2.call("annex_claims", params).await.ok()?;
+            let judged: Option<Judged> = serde_json::from_value(answer).ok()?;
+            let Judged { l1_block, mut ranges } = judged?;
+            let Some(JudgedRange { claim_count, claims }) = ranges.pop() else {
+                return Some(l1_block.to());
+            };
+            from += claims.len() as u64;
+            let more = !claims.is_empty() && from < claim_count.to();
+            for JudgedClaim { commitment, is_true } in claims {
+                if let Some(is_true) = is_true {
+                    self.judged.insert((range, commitment), is_true);
+                }
+            }
+            if !more {
+                return Some(l1_block.to());
+            }
+        }
+    }
+
+    /// Output root of the node's block.
+    async fn output(&mut self, block: u64) -> Option<B256> {
+        if let Some(output) = self.outputs.get(&block) {
+            return Some(*output);
+        }
+        let answer = self.l2.call("eth_getBlockByNumber", json!([U64::from(block), false]));
+        let Head { hash, state_root, withdrawals_root } =
+            serde_json::from_value(answer.await.ok()?).ok()?;
+        let output = OutputProof { state_root, withdrawals_root, block_hash: hash }.root();
+        self.outputs.insert(block, output);
+        Some(output)
+    }
+
+    /// The same for a claim that L1 has judged, perhaps.
+    async fn verdict_of(&mut self, claim: &ClaimState, seen: u64) -> Verdict {
+        let ClaimState { range, commitment, block, output_root, .. } = *claim;
+        match claim.status {
+            // No node keeps what it thought of a FAULT.
+            ClaimStatus::Beaten if output_root.is_zero() => Verdict::False,
+            ClaimStatus::Settled if output_root.is_zero() => Verdict::True,
+            _ => self.verdict(Claimed { range, commitment, block, output_root }, seen).await,
         }
     }
 }
@@ -157,7 +248,7 @@ async fn show(mut chain: Chain, count: u64) -> Result<(), ClaimsError> {
     let mut table = Table::new(["CLAIM", "RANGE", "BLOCK", "BY", "BOND", "STATUS", "STATE"]);
     for claim in claims.iter().rev() {
         let by = settlement::claimer(&chain.l1, &contracts, claim.range, claim.commitment).await?;
-        let verdict = chain.verdict(claim.block, claim.output_root).await;
+        let verdict = chain.verdict_of(claim, state.at.number).await;
         table.row([
             claim.index.to_string(),
             claim.range.to_string(),
@@ -333,6 +424,8 @@ fn width(text: &str) -> usize {
 
 /// How often L1 is asked.
 const POLL: Duration = Duration::from_millis(1_000);
+/// How often the node is asked about a claim at the most.
+const PATIENCE: u32 = 12;
 
 #[cfg(test)]
 mod tests {

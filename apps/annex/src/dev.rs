@@ -1,4 +1,4 @@
-use crate::limits::LimitArgs;
+use crate::{limits::LimitArgs, ordering::OrderingArgs};
 use annex_node::{Dev, DevConfig, DevError, Lie, NodeError};
 use clap::Args;
 use indicatif::{ProgressBar, ProgressStyle};
@@ -14,7 +14,8 @@ use std::{
   annex dev
   annex dev --data-dir ~/annex-dev --port 9545      keeps both chains; run it again to go on
   annex dev --l1 http://127.0.0.1:8545              on a running Anvil (--hardfork osaka)
-  annex dev --with-liar=fault                       somebody claims that the chain has failed, and loses the bond")]
+  annex dev --with-liar=fault                       somebody claims that the chain has failed, and loses the bond
+  annex dev --ordering priority                     the highest tip first, of what arrives within 5 ms")]
 pub struct DevArgs {
     /// Port of the L2 (JSON-RPC over HTTP and WebSocket, /health, /metrics)
     #[arg(long, default_value_t = 9545)]
@@ -39,6 +40,8 @@ pub struct DevArgs {
     /// `several=N` liars at once
     #[arg(long, value_name = "LIE", num_args = 0..=1, require_equals = true, default_missing_value = "output")]
     with_liar: Option<Lie>,
+    #[command(flatten)]
+    ordering: OrderingArgs,
     #[command(flatten)]
     limits: LimitArgs,
 }
@@ -80,6 +83,8 @@ pub async fn run(args: DevArgs) -> Result<(), RunError> {
         l1_gas_limit: args.l1_gas_limit,
         data_dir: data_dir.clone(),
         with_liar: args.with_liar,
+        ordering: args.ordering.ordering(),
+        pool: args.ordering.pool(),
         limits: args.limits.limits(),
     };
     let style = ProgressStyle::with_template("{spinner} starting L1 and L2 ({elapsed})");

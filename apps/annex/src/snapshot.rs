@@ -146,7 +146,7 @@ fn verdict(standing: Option<SnapshotStanding>, base: &Base) -> String {
             format!("checked against settled claim {range}")
         }
         Some(SnapshotStanding::Before { block: settled }) => format!(
-            "its records are L1's; no settled claim ends in block {block} (the newest ends in block {settled}): {word}"
+            "its records are L1's; no settled claim ends in block {block}: {word}, until the node has derived block {settled}, which has settled, and compared it"
         ),
         Some(SnapshotStanding::Unsettled { block: settled }) => format!(
             "its records are L1's; {word}, until a claim covers block {block} (settled so far: block {settled})"

@@ -18,6 +18,7 @@ use annex_l1::{
     L1Client, L1Error, Parameters, SendLimits, SendOutcome, Sender, deploy, deposit,
 };
 use annex_rpc::Limits;
+use annex_sequencer::{Ordering, PoolLimits};
 use futures_util::future::try_join_all;
 use metrics_exporter_prometheus::PrometheusHandle;
 use std::{
@@ -56,6 +57,10 @@ pub struct DevConfig {
     pub data_dir: PathBuf,
     /// Whether somebody claims what is false, and loses the bond.
     pub with_liar: Option<Lie>,
+    /// In which order the leader executes transactions.
+    pub ordering: Ordering,
+    /// What may wait for a lower nonce.
+    pub pool: PoolLimits,
     /// What JSON-RPC clients of either chain may ask for.
     pub limits: Limits,
 }
@@ -125,6 +130,8 @@ impl Dev {
                 role: Role::Leader(keys),
                 parties: parties(config.with_liar)?,
                 limits: config.limits,
+                ordering: config.ordering,
+                pool: config.pool,
                 ..NodeConfig::new(
                     l1_url.clone(),
                     l1_url.clone(),

@@ -122,8 +122,17 @@ fn output(snapshot: &Snapshot, block: u64) -> Result<OutputRoot, StoreError> {
     Ok(OutputRoot::of(&header))
 }
 
-fn leaf(snapshot: &Snapshot, index: u64) -> Result<Option<StoredLeaf>, StoreError> {
+/// The leaf after `index` steps from genesis, if it is kept.
+pub(crate) fn leaf(snapshot: &Snapshot, index: u64) -> Result<Option<StoredLeaf>, StoreError> {
     snapshot.leaf(index)?.map(StoredLeaf::decode).transpose()
+}
+
+/// The oldest leaf that is kept.
+pub(crate) fn oldest(snapshot: &Snapshot) -> Result<Option<StoredLeaf>, StoreError> {
+    match snapshot.leaf_range()? {
+        Some(kept) => leaf(snapshot, *kept.start()),
+        None => Ok(None),
+    }
 }
 
 /// The first leaf whose cursor satisfies `reached`, which holds for all that come after one for which it holds.

@@ -161,7 +161,7 @@ impl Node {
         if let Some(task) = post_task(&config, &chain, &client, &store, &engine, &progress, leads) {
             tasks.push(spawn(&fail, task.run()));
         }
-        let settling = settle_task(&config, &client, &store, &leaves, &progress, board, program);
+        let settling = settle_task(&config, &client, &store, &leaves, &progress, board, program)?;
         tasks.push(spawn(&fail, settling.run()));
         if config.keep_witnesses {
             let (config, store) = (chain.clone(), store.clone());
@@ -423,8 +423,8 @@ fn settle_task(
     progress: &Arc<Progress>,
     board: Arc<Board>,
     program: Program,
-) -> SettleTask {
-    SettleTask::new(SettleConfig {
+) -> Result<SettleTask, NodeError> {
+    let task = SettleTask::new(SettleConfig {
         client: client.clone(),
         deployment: config.deployment.clone(),
         store: store.clone(),
@@ -436,7 +436,8 @@ fn settle_task(
         dir: config.data_dir.join("disputes"),
         program,
         parties: config.parties.clone(),
-    })
+    })?;
+    Ok(task)
 }
 
 fn routes(l2: &Arc<L2>, metrics: PrometheusHandle) -> Vec<Route> {

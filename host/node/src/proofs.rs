@@ -13,7 +13,7 @@ pub(crate) use kept::{
 };
 pub use pages::WitnessPage;
 
-use crate::{chain::L2, progress};
+use crate::{chain::L2, leaves, progress};
 use alloy_consensus::{Block, BlockBody};
 use alloy_eips::{BlockId, BlockNumberOrTag};
 use alloy_primitives::{Address, B256, Bytes, U64, U256};
@@ -65,11 +65,21 @@ pub struct ExecutionWitness {
     pub headers: Vec<Bytes>,
 }
 
-/// `annex_claimInput`: where the step starts that makes a block.
+/// What `annex_claimInput` is asked for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
+#[serde(untagged)]
+enum Wanted {
+    /// The step from this leaf.
+    Leaf(B256),
+    /// The step that makes this block.
+    Block(U64),
+}
+
+/// `annex_claimInput`: where a step starts.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct ClaimStart {
-    /// The block that the step makes.
+    /// The block that the step makes, if it makes one.
     pub block: U64,
     /// Header of its parent, RLP.
     pub head: Bytes,
@@ -151,6 +161,10 @@ pub(crate) enum ProofError {
     #[error("record {0} is not known")]
     UnknownRecord(u64),
     #[error(
+        "leaf {0} is not known: this node's chain does not go through it, as far as L1 was followed, or it is settled and forgotten"
+    )]
+    UnknownLeaf(B256),
+    #[error(
         "block {block} is too old for a witness: more than {limit} changes of accounts and slots since; ask a node with a greater --max-proof-changes"
     )]
     TooOld { block: u64, limit: usize },
@@ -193,6 +207,7 @@ impl From<ProofError> for ErrorObjectOwned {
             | ProofError::Genesis
             | ProofError::NotOnL1 { .. }
             | ProofError::UnknownRecord(_)
+            | ProofError::UnknownLeaf(_)
             | ProofError::Replaced(_)
             | ProofError::Store(StoreError::Pruned { .. } | StoreError::UnknownBlock(_)) => {
                 SERVER_ERROR
@@ -247,10 +262,15 @@ fn register(module: &mut RpcModule<Context>) -> Result<(), RegisterMethodError> 
         Ok::<_, ErrorObjectOwned>(raw_block(&snapshot, number)?)
     })?;
     module.register_method("annex_claimInput", |params, context, _| {
-        let number: U64 = params.one()?;
+        let wanted: Wanted = params.one()?;
         let snapshot = context.l2.store.snapshot().map_err(ProofError::from)?;
-        let safe = context.l2.progress.safe();
-        Ok::<_, ErrorObjectOwned>(claim_start(&snapshot, safe, number.to())?)
+        let start = match wanted {
+            Wanted::Leaf(leaf) => claim_start_at(&snapshot, leaf)?,
+            Wanted::Block(number) => {
+                claim_start(&snapshot, context.l2.progress.safe(), number.to())?
+            }
+        };
+        Ok::<_, ErrorObjectOwned>(start)
     })?;
     module.register_method("annex_records", |params, context, _| {
         let (first, count): (U64, U64) = params.parse()?;
@@ -442,16 +462,27 @@ pub(crate) fn claim_start(
         return Err(ProofError::NotOnL1 { number, safe });
     }
     let parent = number.checked_sub(1).ok_or(ProofError::Genesis)?;
-    let (head, _) = snapshot.header(parent)?.ok_or(ProofError::UnknownBlock)?;
     let cursor = progress::cursor_of_block(snapshot, number)?;
-    let cursor = cursor.ok_or(ProofError::Replaced(number))?;
+    start(snapshot, parent, cursor.ok_or(ProofError::Replaced(number))?)
+}
+
+/// The same for the step from a leaf, whether it makes a block or not.
+pub(crate) fn claim_start_at(snapshot: &Snapshot, leaf: B256) -> Result<ClaimStart, ProofError> {
+    let unknown = ProofError::UnknownLeaf(leaf);
+    let Some(index) = snapshot.leaf_index(leaf)? else { return Err(unknown) };
+    let found = leaves::leaf(snapshot, index)?.ok_or(unknown)?;
+    start(snapshot, found.block, found.cursor)
+}
+
+fn start(snapshot: &Snapshot, parent: u64, cursor: Cursor) -> Result<ClaimStart, ProofError> {
+    let (head, _) = snapshot.header(parent)?.ok_or(ProofError::UnknownBlock)?;
     let first_record = first_record(snapshot, &head, cursor)?;
     let previous = match first_record.checked_sub(1) {
         Some(record) => stored(snapshot, record)?.accumulator,
         None => B256::ZERO,
     };
     Ok(ClaimStart {
-        block: U64::from(number),
+        block: U64::from(parent + 1),
         head: alloy_rlp::encode(&head).into(),
         record: U64::from(cursor.record),
         index: U64::from(cursor.block),

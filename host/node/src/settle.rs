@@ -13,14 +13,20 @@ mod view;
 
 pub(crate) use report::{Board, register};
 
-use crate::{leaves::Leaves, node::NodeError, progress::Progress, proofs::prune_witnesses};
+use crate::{
+    leaves::Leaves,
+    node::NodeError,
+    progress::Progress,
+    proofs::prune_witnesses,
+    snapshot::{self, SnapshotError},
+};
 use act::Sending;
 use alloy_primitives::{Address, B256};
 use alloy_signer_local::PrivateKeySigner;
 use annex_l1::{Deployment, L1Client, SendLimits, Sender};
 use annex_riscv::Program;
 use annex_settle::{Action, Conduct, Forgery, Plan, Player, Targets};
-use annex_store::Store;
+use annex_store::{Store, StoreError};
 use book::Knowledge;
 use claims::Standing;
 use compute::Computer;
@@ -105,6 +111,8 @@ pub(crate) struct SettleTask {
     sending: Sending,
     knowledge: Knowledge,
     computer: Computer,
+    /// The snapshot that the store was made from, while no settled claim has confirmed it.
+    unproven: Option<snapshot::Base>,
     /// The L1 block that was looked at last.
     seen: B256,
     /// Something was computed or sent since.
@@ -128,7 +136,7 @@ pub(crate) struct SettleConfig {
 }
 
 impl SettleTask {
-    pub fn new(config: SettleConfig) -> Self {
+    pub fn new(config: SettleConfig) -> Result<Self, StoreError> {
         let SettleConfig { client, deployment, store, leaves, .. } = config;
         let SettleConfig { progress, board, poll_interval, history, .. } = config;
         // A move that is stuck for half its grace is late.
@@ -150,7 +158,8 @@ impl SettleTask {
         let computer =
             Computer::new(client.clone(), leaves.clone(), Arc::new(config.program), config.dir);
         let knowledge = Knowledge::new(store.clone(), leaves.clone(), progress.clone());
-        Self {
+        let unproven = snapshot::base(&store.snapshot()?)?;
+        Ok(Self {
             client,
             deployment,
             store,
@@ -163,9 +172,10 @@ impl SettleTask {
             sending: Sending::default(),
             knowledge,
             computer,
+            unproven,
             seen: B256::ZERO,
             news: false,
-        }
+        })
     }
 
     /// Runs until the store fails.
@@ -222,11 +232,24 @@ impl SettleTask {
         Ok(self.leaves.prune(index.saturating_sub(self.history))?)
     }
 
+    /// Stops a node whose snapshot was false, before it claims or defends anything.
+    async fn prove_snapshot(&mut self) -> Result<(), NodeError> {
+        let Some(base) = &self.unproven else { return Ok(()) };
+        match snapshot::is_proven(&self.client, &self.deployment, &self.store, base).await {
+            Ok(true) => self.unproven = None,
+            Ok(false) => {}
+            Err(SnapshotError::L1(error)) => return Err(error.into()),
+            Err(error) => return Err(Box::new(error).into()),
+        }
+        Ok(())
+    }
+
     async fn play(&mut self) -> Result<(), NodeError> {
         let addresses: Vec<Address> = self.seats.iter().map(|seat| seat.player.address).collect();
         let calls = self.knowledge.book().calls();
         let Seen { view: common, claims, own } =
             view::read(&self.client, &self.deployment, &addresses, &calls).await?;
+        self.prove_snapshot().await?;
         self.settled(common.settled.leaf, common.settled.l2_block)?;
         if self.knowledge.update(&common)? {
             self.computer.reorganised();

@@ -1,12 +1,14 @@
 //! Snapshots (spec/snapshot.md): a block, its state and where derivation goes on from it, in a file.
 //!
 //! What a file says of the state is checked by hashes, what it says of L1 by the Inbox's accumulator. Only that this block is
-//! what L1's records lead to is somebody's word, until a settled claim covers it.
+//! what L1's records lead to is somebody's word, until a claim of it or of a later block has settled: then it is compared with
+//! what was derived, and a node on a false one stops.
 
 mod file;
 mod l1;
 
 pub use file::{Export, Opened, SnapshotError, SnapshotInfo, export};
+pub(crate) use l1::is_proven;
 pub use l1::{SnapshotStanding, check as check_snapshot};
 
 use crate::{
@@ -58,8 +60,9 @@ pub(crate) async fn check_start(
         return Err(NodeError::LeaderOnSnapshot);
     }
     if progress::derived(&snapshot)?.safe > base.block {
-        // What was read since follows from its records.
-        return Ok(());
+        // What was read since follows from its records; what settled since may contradict what was derived.
+        let proven = is_proven(client, &config.deployment, store, &base).await;
+        return proven.map(|_| ()).map_err(|error| Box::new(error).into());
     }
     match check_snapshot(client, &config.deployment, &base).await {
         Ok(SnapshotStanding::Settled { range }) => {
@@ -67,7 +70,7 @@ pub(crate) async fn check_start(
         }
         Ok(_) => tracing::warn!(
             block = base.block,
-            "no settled claim ends in the snapshot's block: it rests on whoever gave the file"
+            "no settled claim ends in the snapshot's block: until one of a later block confirms what is derived from it, it rests on whoever gave the file"
         ),
         // One endpoint of several may lag; following will tell.
         Err(SnapshotError::AheadOfL1) => {
@@ -79,4 +82,4 @@ pub(crate) async fn check_start(
 }
 
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;

@@ -32,6 +32,8 @@ fn config(dir: &Path) -> DevConfig {
         l1_gas_limit: 60_000_000,
         data_dir: dir.to_path_buf(),
         with_liar: None,
+        ordering: Default::default(),
+        pool: Default::default(),
         limits: Default::default(),
     }
 }

@@ -1,6 +1,6 @@
 //! A dispute told step by step, out of L1's events.
 
-use super::Verdict;
+use super::{Claimed, Verdict};
 use crate::ui::{self, Paint, paint};
 use alloy_primitives::{Address, B256, U256};
 use annex_l1::Deployment;
@@ -71,12 +71,15 @@ impl Story {
         self.settled
     }
 
-    /// Block and output root of a claim, for a verdict.
-    pub fn claimed(logged: &Logged) -> Option<(u64, B256)> {
+    /// The claim that is told of, for a verdict.
+    pub(super) fn claimed(logged: &Logged) -> Option<Claimed> {
         match &logged.event {
-            Event::Claims(ClaimsEvents::Claimed(claimed)) => {
-                Some((claimed.l2Block, claimed.outputRoot))
-            }
+            Event::Claims(ClaimsEvents::Claimed(claimed)) => Some(Claimed {
+                range: claimed.range.saturating_to(),
+                commitment: claimed.commitment,
+                block: claimed.l2Block,
+                output_root: claimed.outputRoot,
+            }),
             _ => None,
         }
     }

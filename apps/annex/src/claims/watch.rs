@@ -43,7 +43,7 @@ pub async fn run(args: WatchArgs) -> Result<(), ClaimsError> {
         let head = state.at.number;
         for logged in settlement::events(&chain.l1, &contracts, next, head).await? {
             let verdict = match Story::claimed(&logged) {
-                Some((block, output)) => Some(chain.verdict(block, output).await),
+                Some(claim) => Some(chain.verdict(claim, logged.block).await),
                 None => None,
             };
             for line in story.tell(&logged, verdict, &state) {

@@ -5,7 +5,7 @@ use crate::{
     follow::same_input,
     progress::{self, Derived},
     proofs::{
-        kept_rejected,
+        ProofError, claim_start, claim_start_at, kept_rejected,
         tests::{Chain, USERS, deploying_blocks, random_transaction, signed, transfer},
     },
     verify,
@@ -383,4 +383,29 @@ fn a_rejected_blocks_witness_is_kept_as_it_is_built() {
         assert!(gone.iter().all(|leaf| kept_rejected(&snapshot, *leaf).unwrap().is_none()));
     }
     assert!(rejected > 4, "{rejected}");
+}
+
+#[test]
+fn a_step_is_found_by_its_leaf_as_by_its_block() {
+    let followed = random_log(81, 6, false);
+    let snapshot = followed.chain.store.snapshot().unwrap();
+    let (mut made, mut other) = (0, 0);
+    for (index, leaf) in followed.leaves.iter().enumerate().rev().skip(1) {
+        let at = super::leaf(&snapshot, index as u64).unwrap().unwrap();
+        let start = claim_start_at(&snapshot, *leaf).unwrap();
+        assert_eq!(start.cursor(), at.cursor);
+        let head = <Header as alloy_rlp::Decodable>::decode(&mut &start.head[..]).unwrap();
+        assert_eq!(Leaf { output: OutputRoot::of(&head), cursor: at.cursor }.hash(), *leaf);
+        let next = super::leaf(&snapshot, index as u64 + 1).unwrap().unwrap();
+        if next.block > at.block {
+            let by_block = claim_start(&snapshot, followed.chain.posted, next.block).unwrap();
+            assert_eq!(start, by_block);
+            made += 1;
+        } else {
+            other += 1;
+        }
+    }
+    assert!(made > 8 && other > 8, "{made}, {other}");
+    let unknown = claim_start_at(&snapshot, B256::repeat_byte(1));
+    assert!(matches!(unknown, Err(ProofError::UnknownLeaf(_))));
 }

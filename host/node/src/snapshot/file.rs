@@ -67,6 +67,10 @@ pub enum SnapshotError {
         "the snapshot is false: claim {range} settled another output root for block {block}; get it from somebody else"
     )]
     Contradicted { block: u64, range: u64 },
+    #[error(
+        "the snapshot of block {base} is false: what this node derived from it up to block {block} is not what claim {range} settled; delete the data directory, and make it anew from another snapshot"
+    )]
+    False { base: u64, block: u64, range: u64 },
     #[error("L1: {0}")]
     L1(#[from] L1Error),
 }

@@ -1,14 +1,22 @@
 //! Snapshots of random logs, from which derivation goes on as if it had never stopped.
 
 use super::file::{Checked, Preamble, gather};
+use super::l1::verdict;
 use super::*;
 use crate::{
     follow,
     leaves::tests::{Followed, random_log},
 };
+use alloy_primitives::U256;
+use alloy_rlp::Decodable;
+use annex_claim::OutputRoot;
 use annex_derive::Step;
+use annex_l1::settlement::{Range, RangeStatus, SettledLeaf};
 use annex_stf::apply_block;
-use annex_store::{BlockCommit, Options, archive::ArchiveWriter};
+use annex_store::{
+    BlockCommit, ImportError, Options,
+    archive::{ArchiveReader, ArchiveWriter, Entry},
+};
 use annex_types::{BlockInput, Header};
 use std::path::Path;
 
@@ -120,4 +128,108 @@ fn a_preamble_that_contradicts_itself_is_refused() {
     if let Ok(checked) = Checked::new(other) {
         assert_ne!(checked.base.accumulator, base.accumulator);
     }
+}
+
+/// A snapshot in which somebody owns more than it does. Nothing in the file shows it.
+pub(crate) fn falsified(good: &[u8]) -> Vec<u8> {
+    let mut archive = ArchiveReader::new(good).unwrap();
+    let mut preamble = Preamble::decode(&mut archive.preamble()).unwrap();
+    let mut entries = Vec::new();
+    while let Some(entry) = archive.next_entry().unwrap() {
+        entries.push(entry);
+    }
+    let owner = entries.iter_mut().find_map(|entry| match entry {
+        Entry::Account(_, info) if info.nonce > 0 && !info.balance.is_zero() => Some(info),
+        _ => None,
+    });
+    owner.expect("somebody who sent something").balance += U256::ONE;
+    let written = |preamble: &Preamble| {
+        let mut writer = ArchiveWriter::new(Vec::new(), &alloy_rlp::encode(preamble)).unwrap();
+        entries.iter().for_each(|entry| writer.push(entry).unwrap());
+        writer.finish().unwrap().0
+    };
+    // Altered alone, it is refused, and the refusal tells the root that goes with it.
+    let dir = tempfile::tempdir().unwrap();
+    let altered = written(&preamble);
+    let refused = Opened::new(altered.as_slice()).unwrap().import(dir.path(), |_| {});
+    let Err(SnapshotError::Import(ImportError::Root { found, expected })) = refused else {
+        panic!("{refused:?}")
+    };
+    assert_eq!(expected, preamble.header.state_root);
+    preamble.header.state_root = found;
+    written(&preamble)
+}
+
+/// What L1 would say if a leaf of the chain had settled as the end of range 1.
+fn settled_with(followed: &Followed, index: usize) -> (SettledLeaf, Range) {
+    let snapshot = followed.chain.store.snapshot().unwrap();
+    let leaves = crate::Leaves::new(followed.chain.config.clone(), followed.chain.store.clone());
+    let stored = leaves.at(index as u64).unwrap().unwrap();
+    let (header, _) = snapshot.header(stored.block).unwrap().unwrap();
+    let end = stored.cursor.record.max(1);
+    let last = progress::record(&snapshot, end - 1).unwrap().unwrap();
+    let settled = SettledLeaf {
+        leaf: stored.hash,
+        output_root: OutputRoot::of(&header).hash(),
+        record: stored.cursor.record,
+        block: stored.block,
+        range: 1,
+    };
+    let range = Range {
+        id: 1,
+        start: B256::ZERO,
+        end,
+        end_accumulator: last.record.accumulator,
+        opened: 0,
+        status: RangeStatus::Settled,
+    };
+    (settled, range)
+}
+
+#[test]
+fn what_settles_confirms_or_contradicts_what_was_derived() {
+    let followed = random_log(79, 6, false);
+    let snapshot = followed.chain.store.snapshot().unwrap();
+    let (_, base) = gather(&snapshot, Some(followed.chain.posted / 2)).unwrap();
+    let (settled, range) = settled_with(&followed, followed.leaves.len() - 1);
+    assert!(settled.block > base.block);
+    let says = |base: &Base, settled, range| verdict(&snapshot, base, &settled, &range).unwrap();
+    assert_eq!(says(&base, settled, range), Some(true));
+
+    let other_leaf = SettledLeaf { leaf: B256::repeat_byte(1), ..settled };
+    assert_eq!(says(&base, other_leaf, range), Some(false), "the cursor is another one");
+    let other = SettledLeaf { output_root: B256::repeat_byte(2), ..other_leaf };
+    assert_eq!(says(&base, other, range), Some(false), "the block is another one");
+    let beyond = SettledLeaf { block: settled.block + 9, ..other };
+    assert_eq!(says(&base, beyond, range), Some(false), "there is no such block");
+
+    // Not followed so far; another branch of L1; settled before the snapshot's block.
+    let later = Range { end: followed.chain.record.index + 2, ..range };
+    assert_eq!(says(&base, other, later), None);
+    let branch = Range { end_accumulator: B256::repeat_byte(3), ..range };
+    assert_eq!(says(&base, other, branch), None);
+    let newer = Base { block: settled.block + 1, ..base };
+    assert_eq!(says(&newer, other, range), None);
+}
+
+/// A false state leads to blocks that no claim settles, however long after.
+#[test]
+fn a_false_snapshot_is_consistent_and_contradicted() {
+    let followed = random_log(80, 6, false);
+    let block = followed.chain.posted / 2;
+    let bytes = falsified(&file(&followed, block));
+    let dir = tempfile::tempdir().unwrap();
+    let info = Opened::new(bytes.as_slice()).unwrap().import(dir.path(), |_| {}).unwrap();
+    assert_eq!(info.base.block, block);
+    let store = Store::open(&dir.path().join("l2"), Options::default()).unwrap();
+    let snapshot = store.snapshot().unwrap();
+    let at = snapshot.leaf_range().unwrap().unwrap();
+    assert_ne!(
+        snapshot.leaf(*at.start()).unwrap().unwrap().0,
+        followed.leaves[*at.start() as usize]
+    );
+    // Its own block settles, at the same cursor.
+    let (settled, range) = settled_with(&followed, *at.start() as usize);
+    assert_eq!(settled.block, block);
+    assert_eq!(verdict(&snapshot, &info.base, &settled, &range).unwrap(), Some(false));
 }

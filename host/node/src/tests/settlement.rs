@@ -1,6 +1,9 @@
 //! Claims and disputes of whole nodes on the embedded L1, its clock put forward.
 
 use super::*;
+use crate::{
+    Base, Export, NodeError, Opened, SnapshotError, SnapshotStanding, check_snapshot, export,
+};
 
 /// Most that a dispute may take here.
 const PATIENCE: Duration = Duration::from_secs(900);
@@ -127,4 +130,93 @@ async fn the_truth_settles_though_l1_reorganises_in_a_dispute() {
 
 fn is_over(report: &Value) -> bool {
     number(&report["openMatches"]) == 0
+}
+
+async fn follower(dev: &Dev, data_dir: &Path) -> Result<Node, NodeError> {
+    let url = dev.l1_url.clone();
+    let base = NodeConfig::new(url.clone(), url, dev.deployment.clone(), data_dir.to_path_buf());
+    let config = NodeConfig { addr: ([127, 0, 0, 1], 0).into(), ..base };
+    Node::start(config, PrometheusBuilder::new().build_recorder().handle()).await
+}
+
+/// Sends something, and waits until L1 carries it.
+async fn carried(dev: &Dev, nonce: u64) -> u64 {
+    let l2 = Rpc::to(&dev.node).await;
+    let raw = sign(&dev.accounts[0], nonce, 0, 0);
+    let receipt = l2.get("eth_sendRawTransactionSync", json!([raw])).await;
+    let block = number(&receipt["blockNumber"]);
+    let safe =
+        async || number(&l2.get("eth_getBlockByNumber", json!(["safe", false])).await["number"]);
+    let begin = Instant::now();
+    while safe().await < block {
+        assert!(begin.elapsed() < Duration::from_secs(90), "nothing is posted");
+        sleep(Duration::from_millis(50)).await;
+    }
+    block as u64
+}
+
+/// Nothing in the file shows that it is false, nor does L1 until a block has settled that follows from it.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_node_on_a_false_snapshot_stops_when_a_later_block_has_settled() {
+    let dir = tempfile::tempdir().expect("temp dir");
+    let (chain, file) = (dir.path().join("dev"), dir.path().join("a.snapshot"));
+    let dev = start(&chain, None).await;
+    let block = carried(&dev, 0).await;
+    dev.stop().await;
+    let request = Export { data_dir: &chain, out: &file, block: Some(block) };
+    let base = export(&request, |_, _| {}).expect("exported").base;
+    let good = std::fs::read(&file).expect("the file");
+    let import = |name: &str, bytes: &[u8]| {
+        let data_dir = dir.path().join(name);
+        let opened = Opened::new(bytes).expect("consistent");
+        let base = opened.import(&data_dir, |_| {}).expect("consistent").base;
+        (data_dir, base)
+    };
+    let (honest, same) = import("honest", &good);
+    let (deceived, other) = import("deceived", &crate::snapshot::tests::falsified(&good));
+    assert_eq!(same, base);
+    assert_ne!(other.output_root, base.output_root);
+    assert_eq!(Base { output_root: base.output_root, ..other }, base);
+
+    let dev = start(&chain, None).await;
+    let (l1, l2) =
+        (Rpc::connect(&dev.l1_url.replace("http", "ws")).await, Rpc::to(&dev.node).await);
+    let later = carried(&dev, 1).await;
+    assert!(later > block);
+    let begin = Instant::now();
+    let settled = loop {
+        let report = settlement(&l2, |_| true).await;
+        if number(&report["settled"]["block"]) as u64 >= later {
+            break report;
+        }
+        assert!(begin.elapsed() < PATIENCE, "{report:#}");
+        let_the_window_pass(&l1).await;
+        sleep(Duration::from_millis(500)).await;
+    };
+    let client = annex_l1::L1Client::connect(&dev.l1_url, &[]).await.expect("connects");
+    match check_snapshot(&client, &dev.deployment, &other).await {
+        // Only what is derived from it will tell.
+        Ok(SnapshotStanding::Before { block }) => {
+            assert_eq!(u128::from(block), number(&settled["settled"]["block"]));
+            let mut node = follower(&dev, &deceived).await.expect("nothing contradicts it yet");
+            let why = tokio::time::timeout(PATIENCE, node.failed()).await.expect("it stops");
+            assert!(why.to_string().contains("is false: what this node derived"), "{why}");
+            node.stop().await;
+        }
+        // A claim happened to end in its block.
+        Err(SnapshotError::Contradicted { .. }) => {}
+        standing => panic!("{standing:?}"),
+    }
+    let again = follower(&dev, &deceived).await.expect_err("it does not start any more");
+    assert!(again.to_string().contains("is false"), "{again}");
+
+    // Whoever has the true one goes on, and knows what has settled.
+    let node = follower(&dev, &honest).await.expect("starts");
+    let rpc = Rpc::to(&node).await;
+    settlement(&rpc, |report| report["settled"] == settled["settled"]).await;
+    let at = json!([format!("{later:#x}"), false]);
+    let block = rpc.get("eth_getBlockByNumber", at.clone()).await;
+    assert_eq!(block["hash"], l2.get("eth_getBlockByNumber", at).await["hash"]);
+    node.stop().await;
+    dev.stop().await;
 }
