@@ -1,5 +1,6 @@
 //! Whole nodes in this process, over their sockets.
 
+mod by_hand;
 mod settlement;
 mod waits;
 

@@ -349,3 +349,6 @@ fn restore(kept: &SaveFile, file: &Path) -> Option<RunJob> {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

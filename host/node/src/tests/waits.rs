@@ -31,12 +31,12 @@ use tokio::{
 const PATIENCE: Duration = Duration::from_secs(120);
 const ETHER: u128 = 10u128.pow(18);
 /// Indexes of keys in the mnemonic.
-const OPERATOR: u32 = 30;
-const PROMISER: u32 = 31;
+pub(super) const OPERATOR: u32 = 30;
+pub(super) const PROMISER: u32 = 31;
 const LIAR: u32 = 32;
 const CHALLENGER: u32 = 33;
 
-fn key(index: u32) -> PrivateKeySigner {
+pub(super) fn key(index: u32) -> PrivateKeySigner {
     let mnemonic = MnemonicBuilder::<English>::default().phrase(MNEMONIC);
     mnemonic.index(index).and_then(|it| it.build()).expect("a key of the mnemonic")
 }
@@ -139,12 +139,12 @@ impl Scene {
     }
 }
 
-fn limits() -> SendLimits {
+pub(super) fn limits() -> SendLimits {
     let poll_interval = Duration::from_millis(20);
     SendLimits { poll_interval, resubmit_after: PATIENCE, ..SendLimits::default() }
 }
 
-async fn fund(l1: &Rpc, account: Address) {
+pub(super) async fn fund(l1: &Rpc, account: Address) {
     l1.get("anvil_setBalance", json!([account, U256::from(100 * ETHER)])).await;
 }
 
