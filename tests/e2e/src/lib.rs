@@ -25,6 +25,7 @@ mod rpc;
 mod script;
 pub mod settlement;
 mod shared;
+mod usage;
 mod wallet;
 
 pub use chain::{
@@ -43,6 +44,7 @@ pub use relay::Relay;
 pub use rpc::{CallError, Rpc, number};
 pub use script::{script, scripts_folder};
 pub use shared::Shared;
+pub use usage::Usage;
 pub use wallet::{DEV_MNEMONIC, ETHER, GWEI, Wallet, dev_key};
 
 use alloy_sol_types::sol;

@@ -2,7 +2,7 @@
 
 use alloy_primitives::{Address, U256};
 use annex_e2e::{
-    Dev, DevOptions, Folder, Load, Node, NodeOptions, Wallet, Witnessed, eventually,
+    Dev, DevOptions, Folder, Load, Node, NodeOptions, Usage, Wallet, Witnessed, eventually,
     place_and_result, seconds, seed, soak,
 };
 use rand::rngs::SmallRng;
@@ -25,26 +25,6 @@ fn load_and_kill(mut dev: Dev, wallets: &[Wallet], delay: Duration) -> Witnessed
     load.gone()
 }
 
-/// What a process holds that it must give back.
-#[derive(Clone, Copy, Debug)]
-struct Held {
-    files: usize,
-    threads: usize,
-    /// Megabytes.
-    resident: u64,
-}
-
-impl Held {
-    fn by(pid: u32) -> Self {
-        let count =
-            |what: &str| std::fs::read_dir(format!("/proc/{pid}/{what}")).expect("it runs").count();
-        let status = std::fs::read_to_string(format!("/proc/{pid}/status")).expect("it runs");
-        let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).expect("a line");
-        let resident: u64 = line.trim().trim_end_matches(" kB").parse().expect("a number");
-        Self { files: count("fd"), threads: count("task"), resident: resident / 1024 }
-    }
-}
-
 /// Every file of a data directory, by its path within.
 fn files(folder: &Path) -> BTreeSet<PathBuf> {
     let mut found = BTreeSet::new();
@@ -59,7 +39,7 @@ fn files(folder: &Path) -> BTreeSet<PathBuf> {
 }
 
 /// Whatever came and went, as many files and threads are held as by a node that was just started, and no file is left behind.
-fn nothing_leaks(dev: &Dev, fresh: Held) {
+fn nothing_leaks(dev: &Dev, fresh: Usage) {
     // Connections that say nothing, that are dropped, and calls that nobody waits for.
     for _ in 0..50 {
         let idle = TcpStream::connect(dev.rpc.url().trim_start_matches("http://"));
@@ -68,11 +48,12 @@ fn nothing_leaks(dev: &Dev, fresh: Held) {
         dev.rpc.another().block_number("latest");
     }
     let held = eventually("what was opened is closed", seconds(60), || {
-        let held = Held::by(dev.process.pid());
-        (held.files <= fresh.files + 8 && held.threads <= fresh.threads + 4).then_some(held)
+        let held = Usage::of(&dev.process);
+        (held.descriptors <= fresh.descriptors + 8 && held.threads <= fresh.threads + 4)
+            .then_some(held)
     });
     println!("{fresh:?}, then {held:?}");
-    assert!(held.resident < 1_000, "{held:?}");
+    assert!(held.megabytes() < 1_000, "{held:?}");
     let logs = files(&dev.data_dir.join("promises"));
     assert!(logs.len() <= 2, "{logs:?}");
     let strange = files(&dev.data_dir).into_iter().filter(|path| {
@@ -98,7 +79,7 @@ fn acknowledged_transactions_survive_kill_9() {
     let wallets: Vec<_> = (0..SENDERS).map(|index| dev.wallet(seed, index)).collect();
     let mut acknowledged = 0;
     let mut all = Vec::new();
-    let fresh = Held::by(dev.process.pid());
+    let fresh = Usage::of(&dev.process);
     for round in 0..rounds {
         let delay = Duration::from_millis(rng.random_range(30..900));
         let url = dev.rpc.url().to_owned();

@@ -1,7 +1,7 @@
 //! Without traffic nothing happens.
 #![cfg(target_os = "linux")]
 
-use annex_e2e::{Dev, DevOptions, Folder, dev_key, number, seconds, soak};
+use annex_e2e::{Dev, DevOptions, Folder, Usage, dev_key, number, seconds, soak};
 use serde_json::json;
 use std::fs;
 use std::time::{Duration, Instant};
@@ -17,13 +17,6 @@ fn cpu(pid: u32) -> f64 {
     let field =
         |index: usize| fields.split_whitespace().nth(index - 3).expect("a field").parse::<f64>();
     (field(14).expect("utime") + field(15).expect("stime")) / TICKS_PER_SECOND
-}
-
-/// Resident memory of a process in MB.
-fn memory(pid: u32) -> u64 {
-    let status = fs::read_to_string(format!("/proc/{pid}/status")).expect("the process runs");
-    let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).expect("VmRSS");
-    line.split_whitespace().next().and_then(|kb| kb.parse::<u64>().ok()).expect("kB") / 1_000
 }
 
 fn length() -> Duration {
@@ -52,7 +45,7 @@ fn an_idle_chain_costs_nothing() {
     let (start, spent) = (Instant::now(), cpu(dev.process.pid()));
     std::thread::sleep(length());
     let share = (cpu(dev.process.pid()) - spent) / start.elapsed().as_secs_f64();
-    let memory = memory(dev.process.pid());
+    let memory = Usage::of(&dev.process).megabytes();
     println!("idle: {:.2} % of a core, {memory} MB", share * 100.0);
     assert_eq!(state(), before, "blocks, records or L1 transactions without traffic");
     assert!(share < 0.01, "{:.2} % of a core", share * 100.0);

@@ -2,14 +2,13 @@
 
 use alloy_primitives::{Address, TxKind, U256};
 use annex_e2e::{
-    Dev, DevOptions, Folder, NodeOptions, OwnChain, Rpc, Shared, Wallet, eventually,
+    Dev, DevOptions, Folder, NodeOptions, OwnChain, Rpc, Shared, Usage, Wallet, eventually,
     everything_safe, number, place_and_result, seconds, seed, send, soak,
 };
 use jsonrpsee::client_transport::ws::WsTransportClientBuilder;
 use jsonrpsee::core::client::{Client, ClientBuilder, ClientT, Subscription, SubscriptionClientT};
 use jsonrpsee::rpc_params;
 use serde_json::{Value, json};
-use std::fs;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
@@ -295,13 +294,6 @@ fn a_follower_is_fresh_after_its_feed_stood_still() {
     leader.process.kill();
 }
 
-/// Kilobytes of memory that a process holds.
-fn resident(pid: u32) -> u64 {
-    let status = fs::read_to_string(format!("/proc/{pid}/status")).expect("it runs");
-    let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).expect("a line");
-    line.trim().trim_end_matches(" kB").parse().expect("a number")
-}
-
 /// `eth_getProof` of an old block that has every change since in memory at once (op-geth, Erigon).
 #[test]
 fn old_proofs_are_bounded() {
@@ -325,7 +317,7 @@ fn old_proofs_are_bounded() {
         rpc.call("eth_getProof", params)
     };
     ask(&leader.rpc, last).expect("the newest block's");
-    let before = resident(leader.process.pid());
+    let before = Usage::of(&leader.process).kilobytes;
     let askers: Vec<_> = (0..8)
         .map(|_| {
             let rpc = leader.rpc.another();
@@ -341,7 +333,7 @@ fn old_proofs_are_bounded() {
         })
         .collect();
     askers.into_iter().for_each(|asker| asker.join().expect("an asker"));
-    let after = resident(leader.process.pid());
+    let after = Usage::of(&leader.process).kilobytes;
     assert!(after < before + 64_000, "{before} kB, then {after} kB");
     ask(&leader.rpc, last).expect("it still serves");
 

@@ -8,13 +8,11 @@
 
 #[path = "soak/load.rs"]
 mod load;
-#[path = "soak/usage.rs"]
-mod usage;
 
 use alloy_primitives::{Address, U256};
 use alloy_sol_types::SolCall;
 use annex_e2e::{
-    Anvil, Dev, DevOptions, ETHER, Folder, L1Call, Node, NodeOptions, Portal, Relay, Wallet,
+    Anvil, Dev, DevOptions, ETHER, Folder, L1Call, Node, NodeOptions, Portal, Relay, Usage, Wallet,
     eventually, number, run, seconds, seed,
     settlement::{self, Settlement},
 };
@@ -24,7 +22,6 @@ use rand::{Rng, SeedableRng};
 use serde_json::{Value, json};
 use std::thread::sleep;
 use std::time::{Duration, Instant};
-use usage::Usage;
 
 /// Origins are taken up this deep, so no reorganisation of L1 that is not deeper changes a promise.
 const CONFIRMATIONS: u64 = 2;
