@@ -4,7 +4,7 @@ use crate::world::{CLAIMER, OPERATOR, World, in_trouble, says, says_why};
 use alloy_primitives::{Address, U256, hex};
 use annex_e2e::{Fault, GWEI, Rule, Wallet, eventually, number, seconds, soak};
 use serde_json::{Value, json};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 /// The operator's transactions that wait in L1's pool.
 fn waiting(world: &World) -> u64 {
@@ -101,12 +101,39 @@ fn sent_by_the_claimer(world: &World) -> u64 {
     number(&world.anvil.rpc.get_result("eth_getTransactionCount", account))
 }
 
+/// Timestamps of the blocks in which the operator's transactions reverted, from this block on, none of them for more wei than that.
+fn reverted(world: &World, first: u64, most: u128) -> Vec<u64> {
+    let receipt = |(time, transaction): (u64, Value)| {
+        let hash = transaction["hash"].as_str().expect("a hash");
+        (time, world.anvil.rpc.receipt(hash).expect("a receipt"))
+    };
+    let receipts = included(world, first).into_iter().map(receipt);
+    let failed = receipts.filter(|(_, receipt)| receipt["status"] == "0x0");
+    let paid = |receipt: &Value, used, price| {
+        u128::from(number(&receipt[used])) * u128::from(number(&receipt[price]))
+    };
+    let check = |(time, receipt): (u64, Value)| {
+        let gas = paid(&receipt, "gasUsed", "effectiveGasPrice");
+        assert!(gas + paid(&receipt, "blobGasUsed", "blobGasPrice") <= most, "{receipt}");
+        time
+    };
+    failed.map(check).collect()
+}
+
+/// Batches that were paid for and came to nothing, by the leader's own account.
+fn wasted_batches(world: &World) -> u64 {
+    let metrics = world.dev.rpc.get("/metrics").expect("an answer").1;
+    assert!(metrics.contains("annex_poster_balance_wei "), "{metrics}");
+    let wasted = metrics.lines().find_map(|it| it.strip_prefix("annex_batches_wasted_total "));
+    wasted.expect("a counter").parse().expect("a number")
+}
+
 /// What kept other chains' batchers paying until they were empty: whatever they send fails, and is sent again at once. First the
 /// endpoint refuses it, then blocks take it and it reverts there, for all the gas it has.
 #[test]
 fn batches_that_fail_cost_less_and_less_often() {
-    /// Gas of a batch as this endpoint estimates it, and what is added to that; and wei a gas, far more than Anvil asks.
-    const COST: (u64, u128) = (10_000 * 4 / 3 + 60_000, 5 * GWEI);
+    /// Wei: the gas of a batch as this endpoint estimates it and what is added to that, at more than Anvil asks for a gas.
+    const COST: u128 = (10_000 * 4 / 3 + 60_000) * 5 * GWEI;
     let mut world = World::new();
     let before = world.paid();
     let refused = Fault::Error(-32000, "insufficient funds for gas * price + value");
@@ -123,22 +150,19 @@ fn batches_that_fail_cost_less_and_less_often() {
     world.anvil.rpc.get_result("anvil_setCode", json!([inbox, "0xfe"]));
     let first = world.anvil.rpc.block_number("latest") + 1;
     let claims = sent_by_the_claimer(&world);
-    world.traffic_for(seconds(if soak() { 120 } else { 15 }), |_| {});
+    let (nonce, failures) = (world.operator_nonce(), if soak() { 25 } else { 3 });
+    let start = Instant::now();
+    while world.operator_nonce() < nonce + failures {
+        assert!(start.elapsed() < seconds(60 + 6 * failures), "nothing is sent any more");
+        world.traffic(1);
+        std::thread::sleep(Duration::from_millis(200));
+    }
     says_why(&world.dev.rpc, "posting", "reverted", seconds(1));
     let last = world.anvil.rpc.block("latest");
     world.anvil.rpc.get_result("anvil_setCode", json!([inbox, code]));
     world.set(&[]);
 
-    let mut failed = included(&world, first);
-    failed.retain(|(_, transaction)| {
-        let receipt = world.anvil.rpc.receipt(transaction["hash"].as_str().expect("a hash"));
-        let receipt = receipt.expect("a receipt");
-        let blobs = number(&receipt["blobGasUsed"]) * number(&receipt["blobGasPrice"]);
-        let paid = number(&receipt["gasUsed"]) * number(&receipt["effectiveGasPrice"]) + blobs;
-        assert!(u128::from(paid) <= u128::from(COST.0) * COST.1, "{receipt}");
-        receipt["status"] == "0x0"
-    });
-    let times: Vec<_> = failed.iter().map(|(time, _)| *time).collect();
+    let times = reverted(&world, first, COST);
     let pauses: Vec<_> = times.windows(2).map(|pair| pair[1] - pair[0]).collect();
     // After 2 and 4 seconds, then every 5: a quarter of the time after which a forced item may not be omitted. L1 tells seconds.
     assert!(pauses.len() >= 2, "{times:?}");
@@ -149,19 +173,13 @@ fn batches_that_fail_cost_less_and_less_often() {
     let time = number(&last["timestamp"]) - times[0];
     let most = 3 + time / 5;
     assert!(times.len() as u64 <= most, "{times:?} in {time} s, at most {most}");
-    let metrics = world.dev.rpc.get("/metrics").expect("an answer").1;
-    let counted = metrics.lines().find_map(|it| it.strip_prefix("annex_batches_wasted_total "));
-    let counted: usize = counted.expect("a counter").parse().expect("a number");
-    assert!(counted + 1 >= times.len(), "{counted} of {}", times.len());
-    assert!(metrics.contains("annex_poster_balance_wei "));
+    let counted = wasted_batches(&world);
+    assert!(counted + 1 >= times.len() as u64, "{counted} of {}", times.len());
     let claims = sent_by_the_claimer(&world) - claims;
     assert!(claims <= 4 + u64::from(time.ilog2()), "{claims} of the claimer's reverted");
     let (count, cost) = world.paid();
-    let most = U256::from(count) * U256::from(COST.0) * U256::from(COST.1);
-    println!(
-        "{} failures in {time} s, with pauses of {pauses:?} s; {count} batches for {cost} wei",
-        times.len()
-    );
+    let most = U256::from(count) * U256::from(COST);
+    println!("in {time} s failures with pauses of {pauses:?} s; {count} batches for {cost} wei");
     assert!(cost <= most, "{count} batches cost {cost} wei, more than {most}");
     assert_eq!(world.recovers(), 0, "they reverted: none is a record");
     world.kept_its_word();
