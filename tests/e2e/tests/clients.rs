@@ -4,8 +4,8 @@ use alloy_primitives::{Address, B256, Bytes, U256, keccak256};
 use alloy_trie::proof::verify_proof;
 use alloy_trie::{EMPTY_ROOT_HASH, KECCAK_EMPTY, Nibbles, TrieAccount};
 use annex_e2e::{
-    Anvil, Dev, DevOptions, ETHER, Folder, Rpc, Shared, Wallet, annex, eventually, run, script,
-    seconds, seed,
+    Anvil, Dev, DevOptions, ETHER, Folder, GWEI, Rpc, Shared, Wallet, annex, eventually, run,
+    script, seconds, seed,
 };
 use serde_json::{Value, json};
 use std::fmt::Debug;
@@ -134,6 +134,43 @@ fn forge_deploys_as_on_anvil() {
 #[test]
 fn hardhat_tests_and_runs_as_on_anvil() {
     compare("hardhat.js", 12, &[PLACE, OWN_FEES].concat());
+}
+
+#[test]
+fn simulations_say_what_they_say_on_anvil() {
+    let block = [
+        "blobGasUsed",
+        "excessBlobGas",
+        "hash",
+        "mixHash",
+        "number",
+        "parentBeaconBlockRoot",
+        "parentHash",
+        "receiptsRoot",
+        "requestsHash",
+        "size",
+        "transactionsRoot",
+        "withdrawals",
+        "withdrawalsRoot",
+    ];
+    let transaction = ["blockHash", "blockNumber", "blockTimestamp", "chainId", "hash", "nonce"];
+    let of = |kind: &str, fields: &[&str]| -> Vec<String> {
+        fields.iter().map(|field| format!("{kind}.{field}")).collect()
+    };
+    let left_out = [
+        of("simulatedBlock", &block),
+        of("simulatedTransaction", &transaction),
+        of("simulatedTransaction", &["transactionIndex"]),
+        of("simulatedTransfers", &["logsBloom"]),
+        of("simulatedCall", &["maxUsedGas"]),
+        of("simulatedBaseFee", &["maxUsedGas", "returnData"]),
+        of("simulatedError", &["code", "message", "data"]),
+        of("simulatedLog", &["blockHash", "blockNumber", "transactionHash"]),
+        of("refusal", &["accepted", "code", "text"]),
+    ];
+    let left_out: Vec<_> = left_out.iter().flatten().map(String::as_str).collect();
+    let report = compare("simulate.js", 14, &left_out);
+    assert!(report["simulated"].as_u64().expect("a number") >= 35, "{report}");
 }
 
 #[test]
@@ -304,4 +341,36 @@ fn the_node_reports_deployment_health_and_metrics() {
     let (status, metrics) = dev.rpc.get("/metrics").expect("an answer");
     assert_eq!(status, 200);
     assert!(metrics.lines().any(|line| line.starts_with("annex_")), "{metrics}");
+}
+
+/// `annex dev` takes the options of whoever orders.
+#[test]
+fn a_development_chain_orders_as_it_is_told() {
+    let folder = Folder::new();
+    let more = &["--ordering", "priority", "--ordering-window", "500"];
+    let dev = Dev::start(&folder, "dev", &DevOptions { more, ..DevOptions::default() });
+    let seed = seed();
+    let wallets = [1, 2, 3].map(|index| dev.wallet(seed, index));
+    let to = Address::repeat_byte(0xcc);
+    let tips = [1, 3, 2].map(|gwei| gwei * GWEI);
+    let sent: Vec<_> = wallets
+        .iter()
+        .zip(tips)
+        .map(|(wallet, tip)| {
+            let mut transaction = wallet.transaction(0, to.into(), U256::ONE);
+            transaction.max_priority_fee_per_gas = tip;
+            transaction.max_fee_per_gas += tip;
+            wallet.sign(transaction)
+        })
+        .collect();
+    let hashes = dev.rpc.batch("eth_sendRawTransaction", sent.iter().map(|raw| json!([raw])));
+    let place = |hash: &Value| {
+        let receipt = dev.rpc.receipt(hash.as_str().expect("a hash")).expect("a receipt");
+        ["blockNumber", "transactionIndex"].map(|field| annex_e2e::number(&receipt[field]))
+    };
+    let places: Vec<_> = hashes.iter().map(place).collect();
+    assert!(places[1] < places[2] && places[2] < places[0], "{places:?}");
+
+    let (ok, text) = run(&["dev", "--ordering", "fairest"]);
+    assert!(!ok && text.contains("first-come") && text.contains("priority"), "{text}");
 }

@@ -191,6 +191,9 @@ fn benches(leader: &Rpc, user: &Wallet) {
     assert!(field(&throughput, "accepted") > 0.0, "{throughput}");
     assert!(field(&throughput, "sealed") > 0.0, "{throughput}");
     assert_eq!(throughput["failed"], 0, "{throughput}");
+    // Within the measurement some are sealed that were accepted before it; of all, none too few and none twice.
+    assert_eq!(throughput["sealed_in_all"], throughput["accepted_in_all"], "{throughput}");
+    assert!(field(&throughput, "accepted_in_all") > field(&throughput, "accepted"), "{throughput}");
 }
 
 fn from_nothing_to_measurements(folder: &Folder, l1: &Rpc) {

@@ -208,6 +208,14 @@ fn duel(on_anvil: bool, lie: &'static str) {
     let name = format!("{lie} on {}", if on_anvil { "Anvil" } else { "the embedded L1" });
     let case = Case::new(&name, on_anvil, lie, 1);
     case.clock.follow(&[&case.dev.rpc]);
+    if lie == "fault" {
+        eventually("the node tells that the FAULT is false", seconds(PATIENCE), || {
+            let (_, text) =
+                run(&["claims", "--rpc", case.dev.rpc.url(), "--l1", case.dev.l1.url()]);
+            let mut claims = text.lines().filter(|line| line.contains("FAULT"));
+            claims.any(|line| line.contains("in a match") && line.ends_with("FALSE")).then_some(())
+        });
+    }
     let spent = case.truth_settles(&case.dev.rpc);
     case.one_instruction(spent);
 }

@@ -63,6 +63,9 @@ struct Figures {
     seconds: f64,
     sealed: u64,
     accepted: u64,
+    /// With what was accepted before and after the measurement, once all of it was sealed.
+    sealed_in_all: u64,
+    accepted_in_all: u64,
     refused: u64,
     signed_late: u64,
     first_block: u64,
@@ -92,6 +95,8 @@ pub async fn run(options: Throughput) -> Result<(), BenchError> {
     bar.set_message("signing");
     load.sign((most * (seconds + warm_up) as f64) as usize);
     bar.set_message("measuring");
+    // From here on every transaction in a block is one of those counted.
+    let before = quiet_head(&client).await?;
     load.tally = Default::default();
     let start = Instant::now() + Duration::from_secs(warm_up);
     let end = start + Duration::from_secs(seconds);
@@ -108,7 +113,7 @@ pub async fn run(options: Throughput) -> Result<(), BenchError> {
     sent?;
     let (first, last) = marks?;
     bar.set_message("counting");
-    let figures = evaluate(&client, &tally, first, last).await?;
+    let figures = evaluate(&client, &tally, before, first, last).await?;
     bar.finish_and_clear();
     figures.report(&target, &args);
     Ok(())
@@ -145,12 +150,13 @@ async fn mark(client: &RpcClient, tally: &Tally, pid: Option<u32>) -> Result<Mar
 async fn evaluate(
     client: &RpcClient,
     tally: &Tally,
+    before: u64,
     first: Mark,
     last: Mark,
 ) -> Result<Figures, BenchError> {
     let safe = safe_block(client).await?;
     let accepted = tally.accepted.load(Relaxed);
-    let drain = drained(client, first.head, accepted - first.accepted).await?;
+    let (drain, sealed_in_all) = drained(client, before, accepted).await?;
     let counts = transaction_counts(client, first.head + 1, last.head).await?;
     let (failed, receipts) = sampled_receipts(client, first.head + 1, last.head).await?;
     let unsafe_transactions = match safe {
@@ -162,6 +168,8 @@ async fn evaluate(
         seconds: (last.at - first.at).as_secs_f64(),
         sealed: counts.iter().sum(),
         accepted: last.accepted - first.accepted,
+        sealed_in_all,
+        accepted_in_all: accepted,
         refused: tally.refused.load(Relaxed),
         signed_late: tally.signed_late.load(Relaxed),
         first_block: first.head + 1,
@@ -184,21 +192,39 @@ async fn safe_block(client: &RpcClient) -> Result<Option<u64>, BenchError> {
     }
 }
 
-/// Waits until blocks after `first` hold `accepted` transactions.
-async fn drained(client: &RpcClient, first: u64, accepted: u64) -> Result<Duration, BenchError> {
+/// The newest block, once it holds everything that was taken so far.
+async fn quiet_head(client: &RpcClient) -> Result<u64, BenchError> {
+    let start = Instant::now();
+    loop {
+        let head = client.quantity("eth_blockNumber", json!([])).await?;
+        let pending = client.call("eth_getBlockByNumber", json!(["pending", false])).await?;
+        let empty = pending["transactions"].as_array().is_none_or(Vec::is_empty);
+        let next = parse_quantity(&pending["number"]).is_none_or(|number| number == head + 1);
+        if (empty && next) || start.elapsed() > PATIENCE {
+            return Ok(head as u64);
+        }
+        sleep(TICK).await;
+    }
+}
+
+/// Waits until blocks after `first` hold `accepted` transactions; how long, and how many they hold.
+async fn drained(
+    client: &RpcClient,
+    first: u64,
+    accepted: u64,
+) -> Result<(Duration, u64), BenchError> {
     let start = Instant::now();
     let (mut next, mut sealed) = (first + 1, 0);
-    while sealed < accepted && start.elapsed() < PATIENCE {
+    loop {
         let head = client.quantity("eth_blockNumber", json!([])).await? as u64;
         let took = start.elapsed();
         sealed += transaction_counts(client, next, head).await?.iter().sum::<u64>();
         next = next.max(head + 1);
-        if sealed >= accepted {
-            return Ok(took);
+        if sealed >= accepted || took > PATIENCE {
+            return Ok((took, sealed));
         }
-        sleep(Duration::from_millis(20)).await;
+        sleep(TICK).await;
     }
-    Ok(start.elapsed())
 }
 
 /// How many transactions blocks `first` to `last` have.
@@ -252,6 +278,8 @@ impl Figures {
             "seconds": self.seconds,
             "sealed": self.sealed,
             "accepted": self.accepted,
+            "sealed_in_all": self.sealed_in_all,
+            "accepted_in_all": self.accepted_in_all,
             "refused": self.refused,
             "signed_late": self.signed_late,
             "first_block": self.first_block,
