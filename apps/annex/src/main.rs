@@ -1,5 +1,6 @@
 //! The one binary.
 
+mod allocator;
 mod bench;
 mod claims;
 mod dev;
@@ -19,9 +20,6 @@ use clap::{Parser, Subcommand};
 use metrics_exporter_prometheus::{PrometheusBuilder, PrometheusHandle};
 use std::{io::IsTerminal, process::ExitCode};
 use tracing_subscriber::EnvFilter;
-
-#[global_allocator]
-static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
 /// An Ethereum Layer 2 that nobody stands above
 #[derive(Debug, Parser)]
@@ -97,6 +95,7 @@ enum CliError {
 }
 
 fn main() -> ExitCode {
+    allocator::configure();
     let cli = Cli::parse();
     // It needs neither log nor runtime, and ends with the program's exit code.
     if let Command::Riscv(command) = cli.command {
