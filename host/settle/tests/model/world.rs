@@ -285,6 +285,11 @@ impl World {
         }
     }
 
+    fn is_honest(&self, address: Address) -> bool {
+        let mut honest = self.parties.iter().filter(|party| party.forgery.is_none());
+        honest.any(|party| party.player.address == address)
+    }
+
     /// Runs until nothing is open and everybody has what is his; seconds that it took.
     pub fn run(&mut self) -> u64 {
         let begin = self.model.now;
@@ -293,7 +298,8 @@ impl World {
         while quiet < 30 {
             self.tick();
             let idle = self.model.ranges.is_empty()
-                && (self.model.settled.record >= self.model.record_count || self.model.faulted);
+                && (self.model.settled.record >= self.model.record_count || self.model.faulted)
+                && self.model.credits.iter().all(|(of, wei)| *wei == 0 || !self.is_honest(*of));
             quiet = if idle { quiet + 1 } else { 0 };
             assert!(self.model.now - begin < limit, "seed {}: no end", self.seed);
         }
