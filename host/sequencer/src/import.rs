@@ -65,6 +65,8 @@ impl Executor {
                 transactions = replaced.len(),
                 "L1 recorded other blocks; acknowledged transactions are executed again"
             );
+            // What waits already was taken out of later blocks.
+            replaced.extend(self.requeue.drain(..));
             self.requeue.extend(replaced);
             let encoded: Vec<Vec<u8>> =
                 self.requeue.iter().map(|r| r.transaction.transaction.encoded_2718()).collect();

@@ -351,5 +351,38 @@ fn every_promise_that_anothers_batch_changes_is_reported() {
     leader.engine.stop();
 }
 
+/// L1 goes back further before anything is ordered again: what was taken back last came first.
+#[test]
+fn what_was_taken_back_twice_keeps_its_order() {
+    let dir = tempfile::tempdir().expect("temp dir");
+    let leader = Leader::start(dir.path(), 1 << 20, 0, SOON);
+    let (mut wallet, other) = (Wallet::new(1), Wallet::new(2).address());
+    let records = [(1, wallet.address()), (2, other), (3, other)]
+        .map(|(record, to)| deposit(record, record - 1, to));
+    let mut sent = Vec::new();
+    for (record, block) in records.iter().zip([1, 3, 5]) {
+        leader.engine.records(vec![record.clone()]).expect("runs");
+        leader.sealed(block);
+        let tx = wallet.next(0, 0);
+        leader.executed(&tx);
+        leader.sealed(block + 1);
+        sent.push(tx.transaction.hash());
+    }
+    leader.engine.truncate_records(3).expect("runs");
+    leader.engine.truncate_records(2).expect("runs");
+    leader.engine.records(records[1..].to_vec()).expect("runs");
+    leader.engine.caught_up().expect("runs");
+    let last = leader.executed(&wallet.next(0, 0));
+    let changes = leader.engine.changed_promises(0, 10);
+    let lost: Vec<_> = changes.iter().filter(|change| change.new_block.is_none()).collect();
+    assert!(lost.is_empty(), "{lost:?}");
+    leader.sealed(last.block_number);
+    let snapshot = leader.store.snapshot().expect("reads");
+    let places: Vec<_> =
+        sent.iter().map(|hash| snapshot.transaction_position(*hash).expect("reads")).collect();
+    assert!(places.iter().all(Option::is_some) && places.is_sorted(), "{places:?}");
+    leader.engine.stop();
+}
+
 mod adopt;
 mod ordering;

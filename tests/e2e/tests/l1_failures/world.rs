@@ -2,8 +2,8 @@
 
 use alloy_primitives::{Address, Bytes, U256};
 use annex_e2e::{
-    Anvil, Dev, DevOptions, ETHER, Folder, Node, NodeOptions, Portal, Proxy, Rpc, Rule, Wallet,
-    eventually, number, seconds, seed, soak,
+    Anvil, CallError, Dev, DevOptions, ETHER, Folder, Node, NodeOptions, Portal, Proxy, Rpc, Rule,
+    Wallet, eventually, number, seconds, seed, soak,
 };
 use rand::rngs::StdRng;
 use rand::{Rng, SeedableRng};
@@ -95,10 +95,27 @@ impl World {
     /// Sends transfers and has them acknowledged.
     pub fn traffic(&mut self, count: usize) {
         for _ in 0..count {
-            let to = Address::from(self.random.random::<[u8; 20]>());
-            let encoded = self.wallet.transfer(self.nonce, to, U256::ONE);
-            self.acknowledged.push(self.dev.send(&encoded));
-            self.nonce += 1;
+            eventually("a transfer is taken", seconds(30), || self.transfer().then_some(()));
+        }
+    }
+
+    /// Has a transfer acknowledged, if the leader knows L1 well enough to take one.
+    fn transfer(&mut self) -> bool {
+        let to = Address::from(self.random.random::<[u8; 20]>());
+        let encoded = self.wallet.transfer(self.nonce, to, U256::ONE);
+        match self.dev.rpc.call("eth_sendRawTransactionSync", json!([encoded])) {
+            Ok(receipt) => {
+                assert_eq!(receipt["status"], "0x1", "{receipt}");
+                self.acknowledged.push(receipt);
+                self.nonce += 1;
+                true
+            }
+            Err(CallError::Refused { code: 5, message, .. })
+                if message.starts_with("view of L1 is stale") =>
+            {
+                false
+            }
+            Err(refused) => panic!("nonce {}: {refused:?}", self.nonce),
         }
     }
 
@@ -116,11 +133,13 @@ impl World {
         self.deposited.push(to);
     }
 
-    /// Has transactions acknowledged until `time` has passed, calling `watch` after each.
+    /// Sends until `time` has passed, calling `watch` after each transfer. Outages of a minute are longer than
+    /// a development chain takes transactions without a look at L1.
     pub fn traffic_for(&mut self, time: Duration, mut watch: impl FnMut(&Self)) {
         let start = Instant::now();
         while start.elapsed() < time {
-            self.traffic(1);
+            let taken = self.transfer();
+            assert!(taken || soak(), "refused in an outage of {time:?}");
             watch(self);
             std::thread::sleep(Duration::from_millis(150));
         }
