@@ -15,13 +15,13 @@ mod cache;
 mod error;
 mod export;
 mod import;
+mod lock;
 mod parallel;
 mod snapshot;
 mod tables;
 mod view;
 mod writer;
 
-use std::fs::{File, TryLockError};
 use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -36,6 +36,7 @@ pub use view::{AccountProof, SlotProof, View};
 pub use writer::{BlockCommit, Writer};
 
 use cache::{Caches, Staged};
+use lock::DirLock;
 use tables::{FORMAT, META_FORMAT, Tab};
 
 type Result<T> = core::result::Result<T, StoreError>;
@@ -80,37 +81,15 @@ struct Inner {
     history: u64,
     /// States from this block on stay readable, however old.
     floor: AtomicU64,
+    durability: Durability,
     /// Last, so that it outlives the database.
     _lock: DirLock,
 }
 
-/// The lock on a data directory.
-#[derive(Debug)]
-struct DirLock(File);
-
-impl DirLock {
-    fn take(dir: &Path) -> Result<Self> {
-        let lock = File::create(dir.join("lock"))?;
-        match lock.try_lock() {
-            Ok(()) => Ok(Self(lock)),
-            Err(TryLockError::WouldBlock) => Err(StoreError::DataDirLocked(dir.to_path_buf())),
-            Err(TryLockError::Error(error)) => Err(error.into()),
-        }
-    }
-}
-
-impl Drop for DirLock {
-    /// Closing the file is not enough: a child process that is just being started has it, too.
-    fn drop(&mut self) {
-        if let Err(error) = self.0.unlock() {
-            tracing::warn!(%error, "data directory stays locked until the process ends");
-        }
-    }
-}
-
 impl Store {
     /// Opens the store in `dir`, which is made if absent and locked until the last clone is
-    /// dropped. After a crash this verifies the checksums of the whole file.
+    /// dropped. This verifies the checksums of the whole file after a crash of the machine, and
+    /// with [`Durability::Power`] also after one of the process.
     pub fn open(dir: &Path, options: Options) -> Result<Self> {
         std::fs::create_dir_all(dir)?;
         let lock = DirLock::take(dir)?;
@@ -121,17 +100,23 @@ impl Store {
         Self::on(backend, lock, options)
     }
 
-    fn on(backend: impl StorageBackend, lock: DirLock, options: Options) -> Result<Self> {
+    fn on(backend: impl StorageBackend, mut lock: DirLock, options: Options) -> Result<Self> {
         let mut builder = Builder::new();
         builder.set_cache_size(options.cache / 4 * 3);
         builder.set_repair_callback(|session| {
             let percent = (session.progress() * 100.0) as u64;
             tracing::info!(percent, "checking the store after an unclean stop");
         });
+        if lock.went_down() {
+            tracing::info!("the machine went down with the store open: checking all of it");
+            builder.set_check_integrity_on_open(true);
+        }
         let database = builder.create_with_backend(backend)?;
+        lock.opened()?;
         let caches = Arc::new(Caches::new(options.cache / 4));
         let floor = AtomicU64::new(u64::MAX);
-        let inner = Inner { database, caches, history: options.history, floor, _lock: lock };
+        let Options { history, durability, .. } = options;
+        let inner = Inner { database, caches, history, floor, durability, _lock: lock };
         let store = Self { inner: Arc::new(inner) };
         store.check_format()?;
         let version = store.snapshot()?.version();
@@ -183,7 +168,10 @@ impl Store {
 
     /// One atomic write: all that `f` does, or nothing if it fails. Writes wait for each other.
     pub fn write<T>(&self, f: impl FnOnce(&mut Writer<'_>) -> Result<T>) -> Result<T> {
-        let transaction = self.inner.database.begin_write()?;
+        let mut transaction = self.inner.database.begin_write()?;
+        // The write then says which pages are free, or else a start after `kill -9` reads the whole file to know. It takes
+        // another flush before the write counts, which costs nothing where nobody waits for the disk.
+        transaction.set_quick_repair(self.inner.durability == Durability::Process);
         let (result, staged) = {
             let floor = self.inner.floor.load(Ordering::Acquire);
             let mut writer = Writer::open(&transaction, self.inner.history, floor)?;

@@ -508,6 +508,40 @@ fn views_cross_threads() {
     });
 }
 
+/// A start on what `kill -9` leaves reads none of it; on what a crash of the machine leaves, all.
+#[test]
+fn the_whole_file_is_checked_once_the_machine_went_down() {
+    let dir = tempfile::tempdir().unwrap();
+    let pattern: Vec<u8> = (0..=255).cycle().take(20_000).collect();
+    let killed = dir.path().join("killed");
+    std::fs::create_dir(&killed).unwrap();
+    let store = Store::open(&dir.path().join("open"), options(ALL)).unwrap();
+    store.put_meta(b"a", Some(&pattern)).unwrap();
+    commit(&store, &StateChanges::default());
+    for file in ["lock", "chain.redb"] {
+        std::fs::copy(dir.path().join("open").join(file), killed.join(file)).unwrap();
+    }
+    let mut bytes = std::fs::read(killed.join("chain.redb")).unwrap();
+    let mut at = 0;
+    while let Some(found) = bytes[at..].windows(256).position(|window| window == &pattern[..256]) {
+        bytes[at + found] ^= 1;
+        at += found + 1;
+    }
+    assert!(at > 0, "the value is in the file");
+    std::fs::write(killed.join("chain.redb"), &bytes).unwrap();
+    let again = Store::open(&killed, options(ALL)).unwrap();
+    assert!(again.head().unwrap().is_some());
+    drop(again);
+    assert_eq!(std::fs::read(killed.join("lock")).unwrap(), b"", "closed");
+
+    for left in [&b"another start"[..], b"open"] {
+        std::fs::write(killed.join("lock"), left).unwrap();
+        let opened = Store::open(&killed, options(ALL));
+        assert!(matches!(opened, Err(StoreError::Damaged(_))), "{opened:?}");
+        assert_eq!(std::fs::read(killed.join("lock")).unwrap(), left, "no check succeeded");
+    }
+}
+
 /// What block `n` of the crash test changes.
 fn numbered_changes(n: u64) -> StateChanges {
     let mut rng = SmallRng::seed_from_u64(n);
