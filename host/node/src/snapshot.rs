@@ -59,12 +59,17 @@ pub(crate) async fn check_start(
     if matches!(config.role, Role::Leader(_)) && unknown {
         return Err(NodeError::LeaderOnSnapshot);
     }
-    if progress::derived(&snapshot)?.safe > base.block {
-        // What was read since follows from its records; what settled since may contradict what was derived.
-        let proven = is_proven(client, &config.deployment, store, &base).await;
-        return proven.map(|_| ()).map_err(|error| Box::new(error).into());
+    if progress::derived(&snapshot)?.safe == base.block {
+        check_base(config, client, &base).await?;
     }
-    match check_snapshot(client, &config.deployment, &base).await {
+    // What was read since follows from its records; what settled since may contradict what was derived.
+    let proven = is_proven(client, &config.deployment, store, &base).await;
+    proven.map(|_| ()).map_err(|error| Box::new(error).into())
+}
+
+/// What L1 says of the snapshot itself.
+async fn check_base(config: &NodeConfig, client: &L1Client, base: &Base) -> Result<(), NodeError> {
+    match check_snapshot(client, &config.deployment, base).await {
         Ok(SnapshotStanding::Settled { range }) => {
             tracing::info!(block = base.block, range, "the snapshot's block has settled");
         }

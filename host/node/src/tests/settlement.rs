@@ -143,7 +143,16 @@ async fn follower(dev: &Dev, data_dir: &Path) -> Result<Node, NodeError> {
 async fn carried(dev: &Dev, nonce: u64) -> u64 {
     let l2 = Rpc::to(&dev.node).await;
     let raw = sign(&dev.accounts[0], nonce, 0, 0);
-    let receipt = l2.get("eth_sendRawTransactionSync", json!([raw])).await;
+    let begin = Instant::now();
+    let receipt = loop {
+        // A chain that was just resumed has an old view of L1.
+        match l2.call("eth_sendRawTransactionSync", json!([raw])).await {
+            Ok(receipt) => break receipt,
+            Err((5, _)) => sleep(Duration::from_millis(50)).await,
+            Err(error) => panic!("{error:?}"),
+        }
+        assert!(begin.elapsed() < Duration::from_secs(90), "nothing is taken");
+    };
     let block = number(&receipt["blockNumber"]);
     let safe =
         async || number(&l2.get("eth_getBlockByNumber", json!(["safe", false])).await["number"]);
