@@ -11,7 +11,7 @@ use crate::{
     follow::{self, Ahead, FollowTask},
     forward::Forward,
     leaves::Leaves,
-    post::{self, PostTask, Setbacks},
+    post::{self, Filling, PostTask, Setbacks},
     progress::{self, Progress},
     proofs,
     settle::{self, Board, SettleConfig, SettleTask},
@@ -406,6 +406,7 @@ fn post_task(
         leads,
         unread: VecDeque::new(),
         setbacks: Setbacks::new(in_time / 2),
+        filling: Filling::default(),
     })
 }
 

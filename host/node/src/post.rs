@@ -1,5 +1,7 @@
 //! Sealed blocks to L1, and ordering while the Inbox lets anyone.
 
+mod filling;
+
 use crate::{
     follow::finalized_l1_block,
     node::NodeError,
@@ -7,9 +9,10 @@ use crate::{
 };
 use alloy_primitives::{B256, U256};
 use annex_l1::{BatchBody, L1Client, Poster, SendOutcome, contracts::Inbox};
-use annex_sequencer::{Batch, BatchError, Channel, Engine, Sequencing, next_batch};
+use annex_sequencer::{Batch, BatchError, Channel, Engine, Sequencing, block_content, next_batch};
 use annex_store::{Store, StoreError};
 use annex_types::{ChainConfig, RecordPayload, batch};
+pub(crate) use filling::Filling;
 use std::{collections::VecDeque, sync::Arc, time::Duration};
 use tokio::time::{Instant, sleep};
 
@@ -36,6 +39,7 @@ pub(crate) struct PostTask {
     /// Batches that L1 has taken and derivation has not worked off yet, oldest first.
     pub unread: VecDeque<Taken>,
     pub setbacks: Setbacks,
+    pub filling: Filling,
 }
 
 /// Batches in a row that came to nothing. Whatever the cause, what they cost stays bounded: whoever posts again at once loses its
@@ -91,6 +95,15 @@ impl Setbacks {
     fn is_waiting(&self) -> bool {
         self.until.is_some_and(|until| Instant::now() < until)
     }
+}
+
+/// Which new batch is to be posted now.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Due {
+    Nothing,
+    /// One that holds as much as a batch can: there is nothing to wait for.
+    Full,
+    Any,
 }
 
 /// How a try to post ended.
@@ -149,14 +162,21 @@ impl PostTask {
                     continue;
                 }
             }
-            let enough = head > posted && {
-                let since = *waiting_since.get_or_insert_with(Instant::now);
-                more || since.elapsed() >= self.batch_interval
+            let due = if head <= posted {
+                Due::Nothing
+            } else if more
+                || waiting_since.get_or_insert_with(Instant::now).elapsed() >= self.batch_interval
+            {
+                Due::Any
+            } else if self.may_fill(posted)? {
+                Due::Full
+            } else {
+                Due::Nothing
             };
-            if (!enough && self.unread.is_empty()) || self.setbacks.is_waiting() {
+            if (due == Due::Nothing && self.unread.is_empty()) || self.setbacks.is_waiting() {
                 continue;
             }
-            match self.post_next(enough).await {
+            match self.post_next(due).await {
                 Ok(Posted::Taken { more: left }) => {
                     (waiting_since, more) = (None, left);
                     self.setbacks.taken();
@@ -170,6 +190,16 @@ impl PostTask {
                 Err(error) => return Err(error),
             }
         }
+    }
+
+    /// Whether the blocks after `posted` may fill a batch.
+    fn may_fill(&mut self, posted: u64) -> Result<bool, NodeError> {
+        let (snapshot, chain_id) = (self.store.snapshot()?, self.chain.l2_chain_id);
+        let head = snapshot.head().map_or(0, |head| head.number);
+        // Which channel it is, if none was chosen, shows when the batch is packed.
+        let least = self.channel.unwrap_or(Channel::Calldata).capacity();
+        let content = |number| block_content(&snapshot, number, chain_id);
+        Ok(self.filling.may_fill(posted, head, least, content)?)
     }
 
     /// L1 carries what was posted.
@@ -233,10 +263,11 @@ impl PostTask {
         Ok((newest == expected).then_some(Slot { nonce: newest, after, last: u64::MAX }))
     }
 
-    /// Posts what L1 has dropped, or else, if there is enough, the next batch.
-    async fn post_next(&mut self, enough: bool) -> Result<Posted, NodeError> {
+    /// Posts what L1 has dropped, or else the next batch that is due.
+    async fn post_next(&mut self, due: Due) -> Result<Posted, NodeError> {
         match self.next_slot().await? {
-            Some(slot) if enough || slot.last != u64::MAX => self.post(slot).await,
+            Some(slot) if slot.last != u64::MAX => self.post(slot, Due::Any).await,
+            Some(slot) if due != Due::Nothing => self.post(slot, due).await,
             _ => Ok(Posted::Nothing),
         }
     }
@@ -268,8 +299,8 @@ impl PostTask {
         }
     }
 
-    /// Posts the batch that belongs there.
-    async fn post(&mut self, slot: Slot) -> Result<Posted, NodeError> {
+    /// Posts the batch that belongs there, if it is due.
+    async fn post(&mut self, slot: Slot, due: Due) -> Result<Posted, NodeError> {
         let balance = self.client.balance(self.poster.address()).await?;
         metrics::gauge!("annex_poster_balance_wei").set(f64::from(balance));
         let channel = match self.channel {
@@ -281,6 +312,10 @@ impl PostTask {
             return Ok(Posted::Nothing);
         };
         let size = batch.data.len();
+        if due == Due::Full && !batch.full {
+            self.filling.packed(size, channel.capacity());
+            return Ok(Posted::Nothing);
+        }
         let body = match channel {
             Channel::Blobs => BatchBody::Blobs(batch::pack_blobs(&batch.data)),
             Channel::Calldata => BatchBody::Calldata(batch.data.into()),

@@ -1,7 +1,7 @@
 //! Data that waits for L1, and the price it puts on more of it (spec/fees.md, "The leader's price").
 
 use alloy_eips::eip4844::fake_exponential;
-use annex_store::{Store, StoreError};
+use annex_store::{Snapshot, Store, StoreError, in_parallel};
 use annex_types::batch;
 use std::collections::VecDeque;
 
@@ -34,11 +34,13 @@ impl Backlog {
         let mut backlog = Self { blocks: VecDeque::new(), bytes: 0, bound };
         let snapshot = store.snapshot()?;
         let head = snapshot.head().map_or(0, |head| head.number);
-        for number in posted + 1..=head {
-            let block = snapshot.block(number)?.ok_or(StoreError::UnknownBlock(number))?;
-            let signed = block.transactions.iter().map(|tx| &tx.transaction);
-            let signed = signed.filter(|tx| tx.signature().is_some());
-            backlog.push(number, signed.map(|tx| batch::transaction_len(tx, chain_id)).sum());
+        // A million transactions that wait take a second.
+        let mut blocks: Vec<_> = (posted + 1..=head).map(|number| (number, Ok(0))).collect();
+        in_parallel(&mut blocks, |(number, bytes)| {
+            *bytes = block_content(&snapshot, *number, chain_id)
+        });
+        for (number, bytes) in blocks {
+            backlog.push(number, bytes?);
         }
         Ok(backlog)
     }
@@ -71,6 +73,14 @@ impl Backlog {
     pub fn price(&self, open: usize) -> u128 {
         price(self.bytes.saturating_add(open), self.bound)
     }
+}
+
+/// Bytes that the transactions of a block add to a batch, before it is compressed.
+pub fn block_content(snapshot: &Snapshot, number: u64, chain_id: u64) -> Result<usize, StoreError> {
+    let block = snapshot.block(number)?.ok_or(StoreError::UnknownBlock(number))?;
+    let signed = block.transactions.iter().map(|tx| &tx.transaction);
+    let signed = signed.filter(|tx| tx.signature().is_some());
+    Ok(signed.map(|tx| batch::transaction_len(tx, chain_id)).sum())
 }
 
 /// Nothing up to half of the bound, from there on `fakeExponential(1_000_000, 12·(bytes - bound/2), bound/2)`.

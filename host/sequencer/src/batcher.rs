@@ -22,7 +22,7 @@ pub enum Channel {
 
 impl Channel {
     /// Bytes of data one batch may have.
-    fn capacity(self) -> usize {
+    pub fn capacity(self) -> usize {
         match self {
             Self::Blobs => batch::data_capacity(MAX_BLOBS),
             Self::Calldata => MAX_L1_DATA,

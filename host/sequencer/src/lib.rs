@@ -22,6 +22,7 @@ mod signer;
 mod waiting;
 
 pub use adopt::{Adopted, Heard};
+pub use backlog::block_content;
 pub use batcher::{Batch, BatchError, Channel, next_batch};
 pub use changed::ChangedPromise;
 pub use engine::{Engine, EngineConfig, EngineError, ImportOutcome, Sequencing, Taken};
