@@ -88,8 +88,8 @@ struct Inner {
 
 impl Store {
     /// Opens the store in `dir`, which is made if absent and locked until the last clone is
-    /// dropped. This verifies the checksums of the whole file after a crash of the machine, and
-    /// with [`Durability::Power`] also after one of the process.
+    /// dropped. This verifies the checksums of the whole file after a crash of the machine, of a
+    /// copy of a store that was open, and with [`Durability::Power`] after any crash.
     pub fn open(dir: &Path, options: Options) -> Result<Self> {
         std::fs::create_dir_all(dir)?;
         let lock = DirLock::take(dir)?;
@@ -107,8 +107,10 @@ impl Store {
             let percent = (session.progress() * 100.0) as u64;
             tracing::info!(percent, "checking the store after an unclean stop");
         });
-        if lock.went_down() {
-            tracing::info!("the machine went down with the store open: checking all of it");
+        if lock.may_lack_writes() {
+            tracing::info!(
+                "left open on an earlier start of the machine, or a copy of an open store: checking all of it"
+            );
             builder.set_check_integrity_on_open(true);
         }
         let database = builder.create_with_backend(backend)?;

@@ -1,5 +1,6 @@
 use std::fs::{self, File, TryLockError};
 use std::io::{Read, Seek, Write};
+use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 
 use crate::{Result, StoreError};
@@ -7,11 +8,14 @@ use crate::{Result, StoreError};
 /// Another one after each start of the machine (random(4)).
 const BOOT_ID: &str = "/proc/sys/kernel/random/boot_id";
 
-/// The lock on a data directory: a file that is locked, and that says on which start of the machine a store here was left open.
+/// The lock on a data directory: a file that is locked, and that says, while a store is open here, on which start of the machine and
+/// which file it is itself. So a store that the machine went down under is told from one whose process was killed, and from a
+/// copy that was made while it was written.
 #[derive(Debug)]
 pub(crate) struct DirLock {
     file: File,
-    boot: Option<Vec<u8>>,
+    /// What it says while a store is open; none where nothing tells one start from another.
+    mark: Option<Vec<u8>>,
     /// What the file said.
     left_open: Vec<u8>,
     /// Whether a store was opened under this lock.
@@ -20,10 +24,10 @@ pub(crate) struct DirLock {
 
 impl DirLock {
     pub fn take(dir: &Path) -> Result<Self> {
-        Self::take_on(dir, fs::read(BOOT_ID).ok())
+        Self::take_on(dir, fs::read_to_string(BOOT_ID).ok())
     }
 
-    fn take_on(dir: &Path, boot: Option<Vec<u8>>) -> Result<Self> {
+    fn take_on(dir: &Path, boot: Option<String>) -> Result<Self> {
         let mut options = File::options();
         let options = options.read(true).write(true).create(true).truncate(false);
         let mut file = options.open(dir.join("lock"))?;
@@ -36,20 +40,22 @@ impl DirLock {
         }
         let mut left_open = Vec::new();
         file.read_to_end(&mut left_open)?;
-        Ok(Self { file, boot, left_open, opened: false })
+        let inode = file.metadata()?.ino();
+        let mark = boot.map(|boot| format!("{} {inode}\n", boot.trim()).into_bytes());
+        Ok(Self { file, mark, left_open, opened: false })
     }
 
-    /// Whether the machine may have gone down under an open store, which then may have lost writes in any order.
-    pub fn went_down(&self) -> bool {
+    /// Whether the store may lack writes, in any order: the machine went down under it, or it is a copy of an open one.
+    pub fn may_lack_writes(&self) -> bool {
         // Where nothing tells one start from another, any store that was left open is suspect.
-        !self.left_open.is_empty() && self.boot.as_ref() != Some(&self.left_open)
+        !self.left_open.is_empty() && self.mark.as_ref() != Some(&self.left_open)
     }
 
     /// A store is open, and sound, from now on until the lock is dropped.
     pub fn opened(&mut self) -> Result<()> {
         self.file.rewind()?;
         self.file.set_len(0)?;
-        self.file.write_all(self.boot.as_deref().unwrap_or(b"open"))?;
+        self.file.write_all(self.mark.as_deref().unwrap_or(b"open"))?;
         self.file.sync_data()?;
         self.opened = true;
         Ok(())
@@ -77,18 +83,31 @@ mod tests {
     #[test]
     fn only_a_store_left_open_on_an_earlier_start_is_suspect() {
         let dir = tempfile::tempdir().expect("temp dir");
-        let take = |boot: Option<&[u8]>, close: bool| {
-            let mut lock = DirLock::take_on(dir.path(), boot.map(<[u8]>::to_vec)).expect("free");
+        let take = |boot: Option<&str>, close: bool| {
+            let mut lock = DirLock::take_on(dir.path(), boot.map(str::to_owned)).expect("free");
             lock.opened().expect("written");
             lock.opened = close;
-            lock.went_down()
+            lock.may_lack_writes()
         };
-        assert!(!take(Some(b"first"), true), "new");
-        assert!(!take(Some(b"second"), false), "closed before");
-        assert!(!take(Some(b"second"), false), "killed on the same start");
-        assert!(take(Some(b"third"), false), "killed on an earlier one");
-        assert!(!take(Some(b"third"), true), "checked since");
+        assert!(!take(Some("first"), true), "new");
+        assert!(!take(Some("second"), false), "closed before");
+        assert!(!take(Some("second"), false), "killed on the same start");
+        assert!(take(Some("third"), false), "killed on an earlier one");
+        assert!(!take(Some("third"), true), "checked since");
         assert!(!take(None, false), "closed before");
         assert!(take(None, false), "nobody knows on which start it was killed");
+    }
+
+    #[test]
+    fn a_copy_of_an_open_store_is_suspect() {
+        let (dir, other) =
+            (tempfile::tempdir().expect("temp dir"), tempfile::tempdir().expect("temp dir"));
+        let mut lock = DirLock::take(dir.path()).expect("free");
+        lock.opened().expect("written");
+        fs::copy(dir.path().join("lock"), other.path().join("lock")).expect("copied");
+        assert!(DirLock::take(other.path()).expect("free").may_lack_writes());
+        drop(lock);
+        fs::copy(dir.path().join("lock"), other.path().join("lock")).expect("copied");
+        assert!(!DirLock::take(other.path()).expect("free").may_lack_writes());
     }
 }

@@ -1,5 +1,6 @@
 use std::collections::BTreeMap;
 use std::io::{BufRead, BufReader};
+use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 use std::process::{Command, Stdio};
 
@@ -508,9 +509,9 @@ fn views_cross_threads() {
     });
 }
 
-/// A start on what `kill -9` leaves reads none of it; on what a crash of the machine leaves, all.
+/// A start on what `kill -9` leaves reads none of it; on what a crash of the machine leaves, and on a copy, all.
 #[test]
-fn the_whole_file_is_checked_once_the_machine_went_down() {
+fn the_whole_file_is_checked_where_writes_may_be_missing() {
     let dir = tempfile::tempdir().unwrap();
     let pattern: Vec<u8> = (0..=255).cycle().take(20_000).collect();
     let killed = dir.path().join("killed");
@@ -529,6 +530,13 @@ fn the_whole_file_is_checked_once_the_machine_went_down() {
     }
     assert!(at > 0, "the value is in the file");
     std::fs::write(killed.join("chain.redb"), &bytes).unwrap();
+    // As a copy it is suspect; as what it is a copy of it would not be.
+    let opened = Store::open(&killed, options(ALL));
+    assert!(matches!(opened, Err(StoreError::Damaged(_))), "{opened:?}");
+    let mark = std::fs::read_to_string(killed.join("lock")).unwrap();
+    let (boot, _) = mark.split_once(' ').unwrap();
+    let inode = std::fs::metadata(killed.join("lock")).unwrap().ino();
+    std::fs::write(killed.join("lock"), format!("{boot} {inode}\n")).unwrap();
     let again = Store::open(&killed, options(ALL)).unwrap();
     assert!(again.head().unwrap().is_some());
     drop(again);
