@@ -251,7 +251,11 @@ fn idle() {
 }
 
 fn several() {
-    let case = Case::new("five at once", false, "several=5", 5);
+    let (name, lie, liars) = match soak() {
+        true => ("twenty at once", "several=20", 20),
+        false => ("five at once", "several=5", 5),
+    };
+    let case = Case::new(name, false, lie, liars);
     case.clock.follow(&[&case.dev.rpc]);
     let spent = case.truth_settles(&case.dev.rpc);
     case.one_instruction(spent);
