@@ -61,8 +61,13 @@ impl L2 {
         let parent = state.base.header();
         let corrupt = |_| StoreError::Corrupt("extraData");
         let summary = ParentBlock::try_from(parent).map_err(corrupt)?;
-        let (index, accumulator, env) =
-            crate::progress::newest_origin(state.base.snapshot(), summary.extra.origin)?;
+        let least = summary.extra.origin;
+        // A record may be in the store before it serves as an origin: what is charged goes by the one that the executor names.
+        let Origin { index, accumulator, env } =
+            match self.engine.newest_origin().filter(|origin| origin.index >= least) {
+                Some(origin) => origin,
+                None => crate::progress::newest_origin(state.base.snapshot(), least)?,
+            };
         let attributes = BlockAttributes {
             timestamp: unix_now().max(parent.timestamp),
             beneficiary: parent.beneficiary,

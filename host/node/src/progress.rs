@@ -5,7 +5,7 @@ use alloy_primitives::B256;
 use annex_derive::{Checkpoint as DeriveCheckpoint, Cursor};
 use annex_l1::{Checkpoint as L1Checkpoint, L1Record};
 use annex_store::{Snapshot, Store, StoreError, Writer};
-use annex_types::{Record, RecordEnv, RecordPayload};
+use annex_types::{Origin, Record, RecordEnv, RecordPayload};
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
 use std::{
     collections::BTreeMap,
@@ -329,13 +329,11 @@ impl Progress {
 }
 
 /// The newest record with its environment, not below `least`: what a block opened now would name.
-pub(crate) fn newest_origin(
-    snapshot: &Snapshot,
-    least: u64,
-) -> Result<(u64, B256, RecordEnv), StoreError> {
-    let newest = snapshot.last_record()?.map_or(least, |(index, _)| index.max(least));
-    Ok(match record(snapshot, newest)? {
-        Some(stored) => (newest, stored.record.accumulator, stored.record.env),
-        None => (newest, B256::ZERO, RecordEnv::default()),
-    })
+pub(crate) fn newest_origin(snapshot: &Snapshot, least: u64) -> Result<Origin, StoreError> {
+    let index = snapshot.last_record()?.map_or(least, |(index, _)| index.max(least));
+    let (accumulator, env) = match record(snapshot, index)? {
+        Some(stored) => (stored.record.accumulator, stored.record.env),
+        None => (B256::ZERO, RecordEnv::default()),
+    };
+    Ok(Origin { index, accumulator, env })
 }

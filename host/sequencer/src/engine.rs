@@ -15,7 +15,7 @@ use annex_state::TrieError;
 use annex_stf::ApplyError;
 use annex_store::{Durability, Store, StoreError};
 use annex_types::{
-    BlockInput, ChainConfig, ExtraData, Header, Record, RecoveredTransaction,
+    BlockInput, ChainConfig, ExtraData, Header, Origin, Record, RecoveredTransaction,
     block::ExtraDataError, promise::SignedPromise,
 };
 use std::{
@@ -156,6 +156,8 @@ pub(crate) struct Shared {
     /// What will be executed with others that arrive at about the same time.
     pub window: Mutex<Window>,
     pub changes: Mutex<Changes>,
+    /// What a block opened now would name.
+    pub origin: Mutex<Option<Origin>>,
     /// Wei of priority fee that a transaction must pay for each gas.
     pub price: AtomicU64,
     /// Hashes by which op-stack tools look for forced items, by forced index.
@@ -202,6 +204,7 @@ impl Engine {
             pool: Mutex::new(Pool::new(config.pool)),
             window: Mutex::default(),
             changes: Mutex::default(),
+            origin: Mutex::default(),
             price: AtomicU64::default(),
             aliases: Mutex::default(),
             stopped: tokio::sync::watch::channel(false).0,
@@ -318,6 +321,11 @@ impl Engine {
 
     pub fn arrivals(&self) -> broadcast::Receiver<Arrival> {
         self.shared.arrivals.subscribe()
+    }
+
+    /// The origin of a block that is opened now; none before the first record. The store may know a later record already.
+    pub fn newest_origin(&self) -> Option<Origin> {
+        *self.shared.origin.lock().expect("no holder panics")
     }
 
     /// Wei of priority fee for each gas below which transactions are refused now; 0 unless much data waits for L1.

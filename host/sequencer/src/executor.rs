@@ -223,6 +223,7 @@ impl Executor {
                 for record in records {
                     self.records.push(record);
                 }
+                self.tell_origin();
                 self.take_forced()?;
             }
             Command::TruncateRecords(index) => self.truncate_records(index)?,
@@ -433,6 +434,11 @@ impl Executor {
             previous: self.promises.previous,
         };
         self.open_block(entry)
+    }
+
+    /// What prices are asked for has to be what is charged.
+    pub fn tell_origin(&self) {
+        *self.shared.origin.lock().expect("no holder panics") = self.records.newest().copied();
     }
 
     /// The time now as L1 will bear it, but never before the parent or the origin, and at most 32 blocks to a second.

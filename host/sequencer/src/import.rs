@@ -137,6 +137,7 @@ impl Executor {
     /// Record `index` and all later ones are gone from L1.
     pub(crate) fn truncate_records(&mut self, index: u64) -> Result<(), EngineError> {
         self.records.truncate(index);
+        self.tell_origin();
         self.importing = true;
         let open = self.open.as_ref().filter(|open| !open.transactions.is_empty());
         let newest = open.map_or(self.parent.extra.origin, |o| o.entry.attributes.origin.index);

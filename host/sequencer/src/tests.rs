@@ -373,6 +373,7 @@ fn what_was_taken_back_twice_keeps_its_order() {
     leader.engine.records(records[1..].to_vec()).expect("runs");
     leader.engine.caught_up().expect("runs");
     let last = leader.executed(&wallet.next(0, 0));
+    assert_eq!(leader.engine.newest_origin().map(|origin| origin.index), Some(3));
     let changes = leader.engine.changed_promises(0, 10);
     let lost: Vec<_> = changes.iter().filter(|change| change.new_block.is_none()).collect();
     assert!(lost.is_empty(), "{lost:?}");
