@@ -113,7 +113,9 @@ enum Posted {
     /// There was nothing to post, after all.
     Nothing,
     /// It came to nothing.
-    Failed { why: String, paid: bool },
+    Failed { why: String },
+    /// The Inbox does not take it. Whether gas was paid to learn that.
+    Reverted { why: String, paid: bool },
 }
 
 /// A batch on its way from L1 back to derivation.
@@ -182,7 +184,8 @@ impl PostTask {
                     self.setbacks.taken();
                 }
                 Ok(Posted::Nothing) => {}
-                Ok(Posted::Failed { why, paid }) => self.failed(&why, paid),
+                Ok(Posted::Failed { why }) => self.failed(&why, false),
+                Ok(Posted::Reverted { why, paid }) => self.failed(&why, paid),
                 Err(NodeError::L1(error)) if error.is_transient() => {
                     metrics::counter!("annex_l1_errors_total").increment(1);
                     self.failed(&error.to_string(), false);
@@ -266,7 +269,14 @@ impl PostTask {
     /// Posts what L1 has dropped, or else the next batch that is due.
     async fn post_next(&mut self, due: Due) -> Result<Posted, NodeError> {
         match self.next_slot().await? {
-            Some(slot) if slot.last != u64::MAX => self.post(slot, Due::Any).await,
+            Some(slot) if slot.last != u64::MAX => {
+                let posted = self.post(slot, Due::Any).await?;
+                if let Posted::Reverted { .. } = posted {
+                    // As it was it will never be taken, since a forced item has become due, say: its blocks go with later ones.
+                    self.unread.retain(|taken| taken.nonce < slot.nonce);
+                }
+                Ok(posted)
+            }
             Some(slot) if due != Due::Nothing => self.post(slot, due).await,
             _ => Ok(Posted::Nothing),
         }
@@ -347,20 +357,18 @@ impl PostTask {
                 Posted::Taken { more: batch.full }
             }
             SendOutcome::Reverted { reason, tx } => {
-                Posted::Failed { why: format!("reverted: {reason}"), paid: tx.is_some() }
+                Posted::Reverted { why: format!("reverted: {reason}"), paid: tx.is_some() }
             }
             SendOutcome::FeeTooHigh { fee_per_gas, fee_per_blob_gas } => {
                 let why = format!(
                     "L1 wants {fee_per_gas} wei a gas and {fee_per_blob_gas} a blob gas, more than is offered"
                 );
-                Posted::Failed { why, paid: false }
+                Posted::Failed { why }
             }
-            SendOutcome::Stuck { .. } => {
-                Posted::Failed { why: "stuck in L1's pool".to_owned(), paid: false }
-            }
+            SendOutcome::Stuck { .. } => Posted::Failed { why: "stuck in L1's pool".to_owned() },
             // Which one it was, and what became of it, comes with the next blocks.
             SendOutcome::Superseded => {
-                Posted::Failed { why: "another transaction of the key".to_owned(), paid: false }
+                Posted::Failed { why: "another transaction of the key".to_owned() }
             }
         })
     }

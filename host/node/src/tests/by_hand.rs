@@ -355,6 +355,38 @@ async fn what_a_shallow_reorganisation_drops_is_posted_again_as_it_was() {
     scene.stop().await;
 }
 
+/// A batch is in a block that L1 takes back, and a deposit now comes before it, for so long that no batch may omit it: as it was, the
+/// batch is never taken again.
+#[tokio::test(flavor = "multi_thread")]
+async fn what_the_inbox_takes_no_more_is_made_anew() {
+    const EMPTY: u64 = 9;
+    let dir = tempfile::tempdir().expect("temp dir");
+    let scene = Scene::new(dir.path(), 60, shallow).await;
+    let leader = scene.leader().await;
+    let rpc = Rpc::to(&leader).await;
+    let account = &scene.accounts[0];
+    funded(&rpc, account).await;
+    scene.everything_safe(&rpc).await;
+    scene.mine(EMPTY).await;
+    let acknowledged = vec![promised(&rpc, account, 0).await];
+    scene.waiting(1).await;
+    scene.mine(1).await;
+    let (mined, _) = scene.counts().await;
+    // For it to be noted that L1 took the batch.
+    sleep(Duration::from_millis(1_000)).await;
+    scene.deposit(1).await;
+    let newest = scene.rpc.get("eth_getBlockByNumber", json!(["latest", false])).await;
+    let hash = json!([newest["transactions"][0]]);
+    let deposit = scene.rpc.get("debug_getRawTransaction", hash).await;
+    scene.rpc.get("anvil_reorg", json!([EMPTY + 2, [[deposit, 0]]])).await;
+    assert_eq!(scene.counts().await.0, mined - 1, "L1 has the batch no more");
+
+    scene.all_is_kept(&rpc, &acknowledged).await;
+    funded(&rpc, &scene.accounts[1]).await;
+    leader.stop().await;
+    scene.stop().await;
+}
+
 /// What `/health` says.
 async fn health(node: &Node) -> Value {
     let mut stream = TcpStream::connect(node.addr()).await.expect("it listens");
