@@ -1,6 +1,6 @@
 //! L1's clock in a test's hands: as fast as those who play keep up with it, so that nobody waits and nobody is late.
 
-use crate::{Rpc, number};
+use crate::{Rpc, number, reorganise};
 use alloy_primitives::{Address, U256};
 use serde_json::{Value, json};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -48,6 +48,8 @@ struct Shared {
     nodes: Mutex<Vec<String>>,
     /// Whose transactions are dropped; those of others wait for the next empty block meanwhile.
     dropped: Mutex<Vec<Address>>,
+    /// Held by who makes blocks.
+    mining: Mutex<()>,
     pace: Pace,
 }
 
@@ -62,6 +64,7 @@ impl Clock {
             limit: AtomicU64::new(u64::MAX),
             nodes: Mutex::default(),
             dropped: Mutex::default(),
+            mining: Mutex::default(),
             pace,
         });
         let l1 = l1.another();
@@ -87,6 +90,12 @@ impl Clock {
     pub fn drop_from(&self, l1: &Rpc, accounts: &[Address]) {
         *lock(&self.shared.dropped) = accounts.to_vec();
         l1.get_result("evm_setAutomine", json!([accounts.is_empty()]));
+    }
+
+    /// Takes blocks of L1 back, with nothing in the new ones.
+    pub fn reorganise(&self, l1: &Rpc, depth: u64) {
+        let _mining = lock(&self.shared.mining);
+        reorganise(l1, depth, json!([]));
     }
 }
 
@@ -123,6 +132,7 @@ impl Shared {
             if now >= limit || !(calm || since.elapsed() >= self.pace.patience) {
                 continue;
             }
+            let _mining = lock(&self.mining);
             self.drop_pending(l1);
             let step = if calm { self.pace.step + quiet * self.pace.step } else { self.pace.step };
             let next = limit.min(now + step.min(self.pace.leap.max(self.pace.step)));

@@ -9,6 +9,10 @@ use alloy_primitives::{Address, Bytes, U256, keccak256};
 use alloy_signer::SignerSync;
 use alloy_sol_types::SolCall;
 use serde_json::{Value, json};
+use std::time::Duration;
+
+/// No block for so long: whatever was being mined is there.
+const REST: Duration = Duration::from_millis(300);
 
 /// A call on L1, not sent yet.
 #[derive(Clone, Debug, Default)]
@@ -88,4 +92,41 @@ pub fn record_of(receipt: &Value) -> u64 {
     let log = logs.iter().find(|log| log["topics"][0] == topic);
     let index = &log.unwrap_or_else(|| panic!("no record: {receipt}"))["topics"][1];
     index.as_str().expect("a topic").parse::<U256>().expect("a number").to()
+}
+
+/// L1 takes its newest `depth` blocks back and makes others: with `transactions`, pairs of a signed one and which of the new blocks
+/// it goes to. Nothing is mined meanwhile: between taking back and making, Anvil lets others mine, and the numbers of what it took
+/// back are without blocks from then on.
+#[track_caller]
+pub fn reorganise(l1: &Rpc, depth: u64, transactions: Value) {
+    let interval = l1.get_result("anvil_getIntervalMining", json!([]));
+    let automine = l1.get_result("anvil_getAutomine", json!([]));
+    l1.get_result("evm_setIntervalMining", json!([0]));
+    l1.get_result("evm_setAutomine", json!([false]));
+    let head = resting_head(l1);
+    l1.get_result("anvil_reorg", json!([depth, transactions]));
+    let mut parent = l1.block(format!("{:#x}", head - depth))["hash"].clone();
+    for number in head - depth + 1..=head {
+        let block = l1.block(format!("{number:#x}"));
+        assert_eq!(block["parentHash"], parent, "block {number} after a reorganisation");
+        parent = block["hash"].clone();
+    }
+    if let Some(seconds) = interval.as_u64().filter(|seconds| *seconds > 0) {
+        l1.get_result("evm_setIntervalMining", json!([seconds]));
+    }
+    if automine == true {
+        l1.get_result("evm_setAutomine", json!([true]));
+    }
+}
+
+/// The newest block, once there are no more.
+fn resting_head(l1: &Rpc) -> u64 {
+    let mut head = l1.block_number("latest");
+    loop {
+        std::thread::sleep(REST);
+        match l1.block_number("latest") {
+            same if same == head => return head,
+            newer => head = newer,
+        }
+    }
 }

@@ -34,7 +34,7 @@ pub use chain::{
 pub use clock::{Clock, Pace};
 pub use disk::Disk;
 pub use folder::Folder;
-pub use l1::{L1Call, record_of};
+pub use l1::{L1Call, record_of, reorganise};
 pub use liar::Liar;
 pub use load::{Load, Witnessed, full_load, place_and_result, send};
 pub use own_chain::OwnChain;

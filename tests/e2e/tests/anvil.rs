@@ -2,8 +2,8 @@
 
 use alloy_primitives::{Address, U256};
 use annex_e2e::{
-    Anvil, Dev, DevOptions, ETHER, Folder, Node, NodeOptions, Portal, eventually, script, seconds,
-    seed,
+    Anvil, Dev, DevOptions, ETHER, Folder, Node, NodeOptions, Portal, eventually, reorganise,
+    script, seconds, seed,
 };
 use serde_json::json;
 
@@ -42,7 +42,7 @@ fn the_chain_runs_on_anvil() {
     let wallet = dev.wallet(seed, 3);
     let receipt = dev.send(&wallet.transfer(0, to, U256::ONE));
     dev.everything_safe();
-    dev.l1.get_result("anvil_reorg", json!([3, []]));
+    reorganise(&dev.l1, 3, json!([]));
     let again = dev.send(&wallet.transfer(1, to, U256::ONE));
     for receipt in [receipt, again] {
         let hash = receipt["transactionHash"].as_str().expect("a hash").to_owned();

@@ -267,10 +267,7 @@ fn reorganised() {
     case.clock.follow(&[&case.dev.rpc]);
     for (bonds, depth) in [(1, 4), (2, 6), (3, 3)] {
         case.until("a level is reached", &case.dev.rpc, |report| staked(report, "liar") >= bonds);
-        let head = case.settlement.l1.block("latest");
-        case.settlement.l1.get_result("anvil_reorg", json!([depth, []]));
-        let again = case.settlement.l1.block(head["number"].clone());
-        assert_ne!(again["hash"], head["hash"], "L1 has reorganised");
+        case.clock.reorganise(&case.settlement.l1, depth);
     }
     let spent = case.truth_settles(&case.dev.rpc);
     case.one_instruction(spent);

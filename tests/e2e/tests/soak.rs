@@ -13,7 +13,7 @@ use alloy_primitives::{Address, U256};
 use alloy_sol_types::SolCall;
 use annex_e2e::{
     Anvil, Dev, DevOptions, ETHER, Folder, L1Call, Node, NodeOptions, Portal, Relay, Usage, Wallet,
-    eventually, number, run, seconds, seed,
+    eventually, number, reorganise, run, seconds, seed,
     settlement::{self, Settlement},
 };
 use load::{Load, Senders};
@@ -152,7 +152,7 @@ impl System {
             Event::CutFeed => self.cut(true),
             Event::Reorganise => {
                 let depth = self.rng.random_range(1..=CONFIRMATIONS);
-                self.anvil.rpc.get_result("anvil_reorg", json!([depth, []]));
+                reorganise(&self.anvil.rpc, depth, json!([]));
             }
             Event::DropTransactions => {
                 self.anvil.rpc.get_result("anvil_dropAllTransactions", json!([]));

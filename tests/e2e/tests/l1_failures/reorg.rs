@@ -5,7 +5,7 @@ use alloy_primitives::{Address, Bytes, U256};
 use alloy_sol_types::SolCall;
 use annex_e2e::{
     Anvil, Dev, DevOptions, Folder, Node, NodeOptions, Portal, Rpc, Wallet, eventually, number,
-    seconds, seed,
+    reorganise, seconds, seed,
 };
 use rand::rngs::StdRng;
 use rand::seq::SliceRandom;
@@ -120,7 +120,7 @@ impl Reorgs<'_> {
         }
         let last = self.random.random_range(0..depth);
         let pairs: Vec<_> = back.iter().map(|deposit| json!([deposit.raw, last])).collect();
-        self.l1.get_result("anvil_reorg", json!([depth, pairs]));
+        reorganise(self.l1, depth, json!(pairs));
         let counts = (back.len(), gone.len());
         self.deposits.extend(back);
         self.deposits.extend(gone);
