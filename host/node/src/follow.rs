@@ -177,8 +177,10 @@ impl FollowTask {
         let Some(head) = head.map(|head| head.timestamp) else { return Ok(()) };
         let age = unix_now().saturating_sub(head);
         metrics::gauge!("annex_l1_head_age_seconds").set(age as f64);
-        if age > self.config.max_origin_lag / 2 && !self.idle_l1 {
-            // A record may be there that this endpoint does not show: what is promised now may be too late for it.
+        // A record may be there that this endpoint does not show, or that is not deep enough to be read: what is promised on such a
+        // view may be too late for it (spec/batch.md, `StaleOrigin`). The engine goes by what it saw for half of the lag; the
+        // quarter that is left is for unread blocks.
+        if age > self.config.max_origin_lag / 4 && !self.idle_l1 {
             let minutes = age / 60;
             self.progress.trouble(Trouble::L1Still, format!("no block for {minutes} minutes"));
         } else {
@@ -342,6 +344,7 @@ impl FollowTask {
             Step::Rejected { record, block, reason } => {
                 tracing::warn!(record, block, %reason, "block rejected");
                 metrics::counter!("annex_rejected_blocks_total").increment(1);
+                self.take_back_stale()?;
                 self.keep(None)
             }
             Step::Exhausted { record, skipped } => {
@@ -352,6 +355,25 @@ impl FollowTask {
                 self.keep(None)
             }
         }
+    }
+
+    /// Takes back own blocks that no batch can carry any more, as the record after the first one's origin came too long before it
+    /// (spec/batch.md, `StaleOrigin`): posted again, they would be paid for and rejected again.
+    fn take_back_stale(&self) -> Result<(), NodeError> {
+        let snapshot = self.store.snapshot()?;
+        let own = snapshot.header(self.derived.safe + 1)?.filter(|_| self.orders);
+        let Some((header, _)) = own else { return Ok(()) };
+        let origin = ExtraData::decode(&header.extra_data)?.origin;
+        let next = progress::record(&snapshot, origin + 1)?;
+        let latest = next.map(|next| {
+            let recorded = next.record.env.timestamp;
+            recorded.saturating_add(self.config.max_origin_lag)
+        });
+        if latest.is_some_and(|latest| latest < header.timestamp) {
+            tracing::warn!(block = header.number, origin, "no batch can carry this block any more");
+            self.engine.take_back(self.derived.safe)?;
+        }
+        Ok(())
     }
 
     /// Executes a block of a batch. None if it was rejected, which is kept as a step of its own.
