@@ -94,6 +94,10 @@ fn sign(from: &DevAccount, nonce: u64, size: usize, tip: u128) -> Bytes {
         access_list: Default::default(),
         input: Bytes::from(vec![0; size]),
     };
+    signed(from, tx)
+}
+
+fn signed(from: &DevAccount, tx: TxEip1559) -> Bytes {
     let key = from.signer.credential();
     let (signature, id) =
         key.sign_prehash_recoverable(tx.signature_hash().as_slice()).expect("any hash signs");

@@ -1,6 +1,7 @@
 //! A leader on an L1 that makes its blocks when the test says so: what becomes of batches above which few blocks lie, and of promises
 //! while L1 stands still.
 
+mod prices;
 mod wasted;
 
 use super::{

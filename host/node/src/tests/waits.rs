@@ -180,16 +180,16 @@ fn waits_for(report: &Value, what: &str) -> bool {
 }
 
 /// A Beacon API that can lose its blobs.
-struct Gate {
-    url: String,
+pub(super) struct Gate {
+    pub url: String,
     closed: Arc<AtomicBool>,
     /// How often blobs were asked for while it was closed.
     refused: Arc<AtomicUsize>,
-    task: JoinHandle<()>,
+    pub task: JoinHandle<()>,
 }
 
 impl Gate {
-    async fn new(behind: &str) -> Self {
+    pub async fn new(behind: &str) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
         let url = format!("http://{}", listener.local_addr().expect("bound"));
         let behind = behind.trim_start_matches("http://").to_owned();
@@ -207,11 +207,11 @@ impl Gate {
         Self { url, closed, refused, task }
     }
 
-    fn close(&self, closed: bool) {
+    pub fn close(&self, closed: bool) {
         self.closed.store(closed, Ordering::SeqCst);
     }
 
-    fn refused(&self) -> usize {
+    pub fn refused(&self) -> usize {
         self.refused.load(Ordering::SeqCst)
     }
 }
