@@ -1,5 +1,6 @@
 //! Data that waits for L1, and the price it puts on more of it (spec/fees.md, "The leader's price").
 
+use crate::batcher::packed_len;
 use alloy_eips::eip4844::fake_exponential;
 use annex_store::{Snapshot, Store, StoreError, in_parallel};
 use annex_types::batch;
@@ -13,9 +14,9 @@ const STEEPNESS: u128 = 12;
 const MAX_HALF: u128 = 1 << 40;
 
 /// Sealed blocks that L1 does not carry yet.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub(crate) struct Backlog {
-    /// Number and the bytes its transactions add to a batch, oldest first.
+    /// Number and bytes, oldest first: what its transactions add to a batch before it is compressed, until it was packed alone.
     blocks: VecDeque<(u64, usize)>,
     /// Sum of the bytes.
     bytes: usize,
@@ -37,7 +38,7 @@ impl Backlog {
         // A million transactions that wait take a second.
         let mut blocks: Vec<_> = (posted + 1..=head).map(|number| (number, Ok(0))).collect();
         in_parallel(&mut blocks, |(number, bytes)| {
-            *bytes = block_content(&snapshot, *number, chain_id)
+            *bytes = stored_len(&snapshot, *number, chain_id)
         });
         for (number, bytes) in blocks {
             backlog.push(number, bytes?);
@@ -48,6 +49,14 @@ impl Backlog {
     pub fn push(&mut self, number: u64, bytes: usize) {
         self.blocks.push_back((number, bytes));
         self.bytes += bytes;
+    }
+
+    /// Block `number` alone compresses to so many bytes.
+    pub fn packed(&mut self, number: u64, bytes: usize) {
+        if let Ok(at) = self.blocks.binary_search_by_key(&number, |(number, _)| *number) {
+            self.bytes = self.bytes - self.blocks[at].1 + bytes;
+            self.blocks[at].1 = bytes;
+        }
     }
 
     /// L1 carries blocks up to `number`.
@@ -73,6 +82,11 @@ impl Backlog {
     pub fn price(&self, open: usize) -> u128 {
         price(self.bytes.saturating_add(open), self.bound)
     }
+}
+
+fn stored_len(snapshot: &Snapshot, number: u64, chain_id: u64) -> Result<usize, StoreError> {
+    let block = snapshot.block(number)?.ok_or(StoreError::UnknownBlock(number))?;
+    Ok(packed_len(&block.transactions, chain_id)?)
 }
 
 /// Bytes that the transactions of a block add to a batch, before it is compressed.
@@ -101,7 +115,7 @@ mod tests {
     use proptest::prelude::*;
 
     fn backlog(bound: usize) -> Backlog {
-        Backlog { blocks: VecDeque::new(), bytes: 0, bound }
+        Backlog { bound, ..Backlog::default() }
     }
 
     #[test]
@@ -118,6 +132,11 @@ mod tests {
         assert_eq!(backlog.bytes, 40);
         assert_eq!(backlog.price(10), 0);
         assert_eq!(backlog.price(11), 1_271_249, "e^(12/50) of the first price");
+        backlog.packed(3, 12);
+        assert_eq!(backlog.bytes, 32);
+        backlog.packed(4, 12);
+        backlog.packed(1, 12);
+        assert_eq!(backlog.bytes, 32, "neither waits any more");
         backlog.posted(9);
         assert_eq!((backlog.bytes, backlog.blocks.len()), (0, 0));
     }

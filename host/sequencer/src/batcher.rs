@@ -1,8 +1,9 @@
 //! Packs sealed blocks into batches.
 
+use alloy_primitives::{Address, B256};
 use annex_store::{Snapshot, StoreError};
 use annex_types::{
-    BatchBlock, ExtraData, MAX_BLOBS, MAX_L1_DATA,
+    BatchBlock, ExtraData, MAX_BLOBS, MAX_L1_DATA, RecoveredTransaction,
     batch::{self, BLOCK_LEN_BOUND, CONTENT_OVERHEAD_BOUND, Limits},
     block::ExtraDataError,
 };
@@ -10,6 +11,8 @@ use std::io;
 
 /// Compression level: beyond it zstd gains little on signatures and addresses.
 const LEVEL: i32 = 9;
+/// For the size alone.
+const QUICK: i32 = 1;
 /// Transfers compress to a half and rarely further: more is tried and dropped again.
 const EXPECTED_RATIO: usize = 2;
 
@@ -88,6 +91,27 @@ pub fn next_batch(
         packed.blocks.truncate(fewer);
         forced.truncate(fewer);
     }
+}
+
+/// At most so many bytes do these transactions add to a batch: compressed alone, and in haste, they take no less than beside others.
+pub(crate) fn packed_len(
+    transactions: &[RecoveredTransaction],
+    chain_id: u64,
+) -> Result<usize, io::Error> {
+    let signed = transactions.iter().map(|tx| &tx.transaction);
+    let signed = signed.filter(|tx| tx.signature().is_some()).cloned();
+    let block = BatchBlock {
+        timestamp: 0,
+        beneficiary: Address::ZERO,
+        origin: 0,
+        forced: 0,
+        transactions: signed.collect(),
+    };
+    let content: usize =
+        block.transactions.iter().map(|tx| batch::transaction_len(tx, chain_id)).sum();
+    let alone = batch::Batch { parent_hash: B256::ZERO, blocks: vec![block] };
+    let frame = zstd::bulk::compress(&batch::encode_content(&alone, chain_id), QUICK)?;
+    Ok(content.min(frame.len()))
 }
 
 /// Blocks after `posted` that are likely to fit once they are compressed, and the forced count after each.

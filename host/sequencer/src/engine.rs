@@ -2,6 +2,7 @@
 
 use crate::{
     Adopted, ChangedPromise, Heard, LogError, PromiseSigner,
+    backlog::Backlog,
     changed::Changes,
     executor::{Executor, Results, Submission},
     live::Live,
@@ -22,7 +23,7 @@ use std::{
     collections::BTreeMap,
     path::PathBuf,
     sync::{
-        Arc, Mutex,
+        Arc, Mutex, MutexGuard,
         atomic::{self, AtomicU64},
         mpsc,
     },
@@ -42,7 +43,7 @@ pub struct EngineConfig {
     pub durability: Durability,
     /// Directory of the promise log.
     pub log_dir: PathBuf,
-    /// Content bytes (spec/batch.md) of blocks that L1 does not carry yet, beyond which nothing more is taken.
+    /// Bytes of blocks that L1 does not carry yet, compressed once they are sealed, beyond which nothing more is taken.
     pub max_backlog: usize,
     /// Newest block that L1 carries.
     pub posted: u64,
@@ -158,6 +159,7 @@ pub(crate) struct Shared {
     pub changes: Mutex<Changes>,
     /// What a block opened now would name.
     pub origin: Mutex<Option<Origin>>,
+    pub backlog: Mutex<Backlog>,
     /// Wei of priority fee that a transaction must pay for each gas.
     pub price: AtomicU64,
     /// Hashes by which op-stack tools look for forced items, by forced index.
@@ -166,6 +168,10 @@ pub(crate) struct Shared {
 }
 
 impl Shared {
+    pub fn backlog(&self) -> MutexGuard<'_, Backlog> {
+        self.backlog.lock().expect("no holder panics")
+    }
+
     /// Aliases of the deposits of a block: (alias, transaction hash).
     pub fn aliases_of(
         &self,
@@ -205,6 +211,7 @@ impl Engine {
             window: Mutex::default(),
             changes: Mutex::default(),
             origin: Mutex::default(),
+            backlog: Mutex::default(),
             price: AtomicU64::default(),
             aliases: Mutex::default(),
             stopped: tokio::sync::watch::channel(false).0,

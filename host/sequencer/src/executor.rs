@@ -67,7 +67,6 @@ pub(crate) struct Executor {
     pub log: PromiseLog,
     pub sealer: Sealer,
     pub records: Records,
-    pub backlog: Backlog,
     pub sequencing: Option<Sequencing>,
     pub promises: PromiseState,
     /// The newest executed block.
@@ -105,11 +104,11 @@ impl Executor {
         sequencing: Option<Sequencing>,
     ) -> Result<Self, EngineError> {
         let (log, entries) = PromiseLog::open(&config.log_dir, config.durability)?;
-        let sealer = Sealer::start(store.clone(), shared.clone())?;
         *shared.changes.lock().expect("no holder panics") = Changes::restore(&store)?;
         let parent = ParentBlock::try_from(store.latest()?.header())?;
         let chain_id = config.chain.l2_chain_id;
-        let backlog = Backlog::restore(&store, chain_id, config.posted, config.max_backlog)?;
+        let sealer = Sealer::start(store.clone(), shared.clone(), chain_id)?;
+        *shared.backlog() = Backlog::restore(&store, chain_id, config.posted, config.max_backlog)?;
         let promises = store
             .get_meta(PromiseState::KEY)?
             .and_then(|bytes| serde_json::from_slice(&bytes).ok())
@@ -123,7 +122,6 @@ impl Executor {
             log,
             sealer,
             records: Records::default(),
-            backlog,
             sequencing,
             promises,
             parent,
@@ -229,7 +227,7 @@ impl Executor {
             Command::TruncateRecords(index) => self.truncate_records(index)?,
             Command::Safe { block, forced } => {
                 self.records.consumed(forced);
-                self.backlog.posted(block);
+                self.shared.backlog().posted(block);
             }
             Command::Import { parent, input, reply } => {
                 let result = self.import(parent, *input);
@@ -329,11 +327,14 @@ impl Executor {
     /// Whether unposted data leaves room for the transaction at what it pays.
     fn admit(&mut self, tx: &RecoveredTransaction) -> Result<Result<(), Rejected>, EngineError> {
         let open = self.open_content();
-        if self.backlog.is_full(open) {
+        let (full, needed) = {
+            let backlog = self.shared.backlog();
+            (backlog.is_full(open), backlog.price(open))
+        };
+        if full {
             metrics::counter!("annex_backlog_refusals_total").increment(1);
             return Ok(Err(Rejected::Backlog));
         }
-        let needed = self.backlog.price(open);
         if needed == 0 {
             return Ok(Ok(()));
         }
@@ -355,7 +356,7 @@ impl Executor {
 
     /// Lets readers know what a transaction has to pay now.
     fn show_price(&self) {
-        let price = self.backlog.price(self.open_content());
+        let price = self.shared.backlog().price(self.open_content());
         // Its highest value is 38 bits long.
         self.shared.price.store(price as u64, atomic::Ordering::Relaxed);
     }
@@ -560,7 +561,7 @@ impl Executor {
             self.log.push_seal();
             self.log.commit()?;
         }
-        self.backlog.push(open.entry.number, open.content);
+        self.shared.backlog().push(open.entry.number, open.content);
         let (executed, codes) = open.block.finish();
         self.codes = codes;
         self.parent = executed.as_parent();

@@ -73,7 +73,7 @@ impl Executor {
             self.log.replace(to + 1, encoded.iter().map(Vec::as_slice))?;
         }
         self.store.unwind_to(to)?;
-        self.backlog.undone(to);
+        self.shared.backlog().undone(to);
         self.shared.live.hashes.clear();
         self.parent = ParentBlock::try_from(self.store.latest()?.header())?;
         Ok(())

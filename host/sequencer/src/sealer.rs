@@ -1,6 +1,7 @@
 //! The second core: roots, headers and the store, beside the executor.
 
 use crate::{
+    batcher::packed_len,
     engine::{EngineError, Shared},
     log::Link,
 };
@@ -62,11 +63,11 @@ pub(crate) struct Sealer {
 }
 
 impl Sealer {
-    pub fn start(store: Store, shared: Arc<Shared>) -> Result<Self, EngineError> {
+    pub fn start(store: Store, shared: Arc<Shared>, chain_id: u64) -> Result<Self, EngineError> {
         let (jobs, inbox) = mpsc::sync_channel(QUEUE);
         let thread = thread::Builder::new()
             .name("sealer".into())
-            .spawn(move || run(&store, &shared, &inbox))?;
+            .spawn(move || run(&store, &shared, chain_id, &inbox))?;
         Ok(Self { jobs: Some(jobs), thread: Some(thread) })
     }
 
@@ -101,11 +102,17 @@ impl Sealer {
     }
 }
 
-fn run(store: &Store, shared: &Shared, inbox: &mpsc::Receiver<Job>) -> Result<(), EngineError> {
+fn run(
+    store: &Store,
+    shared: &Shared,
+    chain_id: u64,
+    inbox: &mpsc::Receiver<Job>,
+) -> Result<(), EngineError> {
     while let Ok(job) = inbox.recv() {
         match job {
             Job::Seal { block, promised, promises } => {
                 let number = block.env.number;
+                let packed = packed_len(&block.transactions, chain_id);
                 let result = seal_and_commit(store, shared, *block, &promised, &promises);
                 if result.is_err() {
                     // Whoever waits for the hash must not wait for ever.
@@ -113,6 +120,7 @@ fn run(store: &Store, shared: &Shared, inbox: &mpsc::Receiver<Job>) -> Result<()
                 }
                 result?;
                 shared.live.committed(number);
+                shared.backlog().packed(number, packed.map_err(StoreError::from)?);
             }
             // The receiver gave up only if the executor is gone.
             Job::Barrier(done) => drop(done.send(())),

@@ -7,7 +7,7 @@ use annex_rpc::{Executed, Rejected};
 use annex_store::{BlockCommit, Durability, Options, Store};
 use annex_types::{
     BlockAttributes, BlockInput, ChainConfig, ForcedItem, Origin, Record, RecordEnv, RecordPayload,
-    RecoveredTransaction, Transaction,
+    RecoveredTransaction, Transaction, batch,
     predeploys::{BLOCK_HASH_HISTORY, L1_BLOCK, L2_TO_L1_MESSAGE_PASSER},
     promise,
 };
@@ -70,7 +70,7 @@ impl Wallet {
             to: TxKind::Call(Address::repeat_byte(0xaa)),
             value: U256::from(1),
             access_list: Default::default(),
-            input: Bytes::from(vec![1; size]),
+            input: noise(nonce).take(size).collect::<Vec<u8>>().into(),
         };
         let hash = tx.signature_hash();
         let (signature, id) =
@@ -84,6 +84,11 @@ impl Wallet {
         self.nonce += 1;
         self.sign(self.nonce - 1, size, tip)
     }
+}
+
+/// Bytes that do not compress.
+fn noise(seed: u64) -> impl Iterator<Item = u8> {
+    (0u64..).flat_map(move |at| keccak256([seed.to_be_bytes(), at.to_be_bytes()].concat()).0)
 }
 
 fn deposit(record: u64, item: u64, to: Address) -> Record {
@@ -244,6 +249,12 @@ fn a_backlog_raises_the_price_then_refuses_until_l1_takes_it() {
     leader.sealed(1);
     leader.sealed(2);
     assert_eq!(leader.balance(other), U256::from(RICH));
+    // Nonces and recipients compress: there is room for some, not for many.
+    let enough = 1_000_000_000_000;
+    let room = (0..).find(|_| leader.submit(&wallet.next(size, enough)).is_err());
+    assert!(room.is_some_and(|more| more < 5), "{room:?} more were taken");
+    wallet.nonce -= 1;
+    let rich = wallet.sign(wallet.nonce, size, enough);
     assert_eq!(leader.submit(&rich).expect_err("full"), Rejected::Backlog);
     leader.engine.safe(1, 1).expect("runs");
     leader.executed(&wallet.next(10, 0));
@@ -272,6 +283,28 @@ fn a_restart_counts_what_the_store_holds_beyond_l1() {
     let leader = Leader::start(dir.path(), bound, 2, SOON);
     assert_eq!(leader.engine.min_tip(), 0);
     leader.engine.stop();
+}
+
+#[test]
+fn sealed_blocks_count_as_they_compress() {
+    let dir = tempfile::tempdir().expect("temp dir");
+    let bound = 40_000;
+    let leader = Leader::start(dir.path(), bound, 0, SOON);
+    let mut wallet = Wallet::new(1);
+    leader.engine.records(vec![deposit(1, 0, wallet.address())]).expect("runs");
+    let mut content = 0;
+    while content < bound * 3 / 5 {
+        let tx = wallet.next(0, 1_000_000_000);
+        content += batch::transaction_len(&tx.transaction, 901);
+        leader.executed(&tx);
+    }
+    // More than half of the bound, but the recipient is always the same.
+    let start = std::time::Instant::now();
+    while leader.submit(&wallet.sign(wallet.nonce, 0, 0)).is_err() {
+        assert!(start.elapsed() < Duration::from_secs(20), "{} wei", leader.engine.min_tip());
+        std::thread::sleep(Duration::from_millis(5));
+    }
+    drop(leader);
 }
 
 #[test]
