@@ -1,6 +1,7 @@
 //! What one client may hold: sockets, unread answers, calls under way. A client that asks for more waits, and one that
 //! takes nothing is left.
 
+use crate::error::RpcError;
 use crate::limits::Limits;
 use futures_util::task::AtomicWaker;
 use std::collections::HashMap;
@@ -27,7 +28,7 @@ pub(crate) struct Connections {
     open: Mutex<HashMap<u64, Arc<Connection>>>,
     /// Bytes of answers that no client has taken.
     unread: AtomicUsize,
-    /// Bytes of what has arrived over WebSockets and is not answered.
+    /// Bytes of calls that have arrived and are not answered, and of what has arrived over WebSockets besides.
     held: AtomicUsize,
 }
 
@@ -73,6 +74,11 @@ impl Connections {
 
     fn open(&self) -> std::sync::MutexGuard<'_, HashMap<u64, Arc<Connection>>> {
         self.open.lock().expect("no holder of this lock panics")
+    }
+
+    #[cfg(test)]
+    pub fn held(&self) -> usize {
+        self.held.load(SeqCst)
     }
 
     fn now(&self) -> u64 {
@@ -135,7 +141,7 @@ impl Connections {
         }
     }
 
-    /// Closes the WebSocket that has sent most of what is not answered.
+    /// Closes the connection that has sent most of what is not answered.
     fn shed_held(&self) {
         let open = self.open();
         // One that is closed counts until its socket is gone, so that no other is closed in its place.
@@ -239,14 +245,22 @@ impl Connection {
         self.unread.load(SeqCst) > self.limits().max_unread
     }
 
-    /// Counts the bytes of a WebSocket's call, or batch, until it is answered: they are kept as long.
-    pub fn hold(self: &Arc<Self>, bytes: usize) -> Option<Held> {
-        self.upgraded.load(SeqCst).then(|| {
-            self.held.fetch_add(bytes, SeqCst);
+    /// Counts the bytes of a call, or batch, until it is answered: they are kept as long. Beyond the limit for all an
+    /// HTTP request is refused, unless it takes little; the limit bounds those that take little, too.
+    pub fn hold(self: &Arc<Self>, bytes: usize) -> Result<Held, RpcError> {
+        self.held.fetch_add(bytes, SeqCst);
+        let held = Held { connection: self.clone(), bytes };
+        if self.upgraded.load(SeqCst) {
             self.counts(bytes);
             self.server.held.fetch_sub(self.partial.swap(0, SeqCst), SeqCst);
-            Held { connection: self.clone(), bytes }
-        })
+            return Ok(held);
+        }
+        let all = self.server.held.fetch_add(bytes, SeqCst) + bytes;
+        let limits = self.limits();
+        if all > limits.max_http_held() && bytes > limits.http_share() {
+            return Err(RpcError::Overloaded);
+        }
+        Ok(held)
     }
 
     /// Counts what a WebSocket has sent and what is no call as yet.
@@ -268,10 +282,11 @@ impl Connection {
         }
     }
 
-    /// Whether so much has arrived that nothing more is read.
+    /// Whether so much has arrived that nothing more is read. HTTP is always read: that the client has gone shows there.
     fn is_full(&self) -> bool {
-        self.waiting.load(SeqCst) >= MAX_WAITING
-            || self.held.load(SeqCst) > self.limits().max_request as usize
+        self.upgraded.load(SeqCst)
+            && (self.waiting.load(SeqCst) >= MAX_WAITING
+                || self.held.load(SeqCst) > self.limits().max_request as usize)
     }
 
     /// Counts an answer that goes to the client.

@@ -57,6 +57,11 @@ pub(crate) enum RpcError {
     /// Too many heavy calls, for too long.
     #[error("too many calls are being executed, try again later")]
     Busy,
+    /// See [`crate::Limits::max_unread_in_all`].
+    #[error(
+        "too much is asked for at once: what requests hold of this node's memory is at its limit; send fewer calls in a batch, or try again later"
+    )]
+    Overloaded,
     #[error(
         "the trace exceeds the limit of this node; ask for less of it, or raise --rpc-trace-mib"
     )]
@@ -118,6 +123,7 @@ impl RpcError {
                 | Rejected::Stopping,
             ) => RESOURCE_UNAVAILABLE,
             Self::Busy
+            | Self::Overloaded
             | Self::TraceTooLarge
             | Self::TooManyLogs(_)
             | Self::TooManyBlocks(_)

@@ -2,6 +2,7 @@
 
 use crate::batch::Service;
 use crate::connection::Connection;
+use crate::error::RpcError;
 use jsonrpsee::core::middleware::{Batch, Notification, RpcServiceT};
 use jsonrpsee::core::server::MethodResponse;
 use jsonrpsee::types::error::INTERNAL_ERROR_CODE;
@@ -39,6 +40,10 @@ fn gone(id: Id<'_>) -> MethodResponse {
     MethodResponse::error(id, error)
 }
 
+fn refused(id: Id<'_>, error: RpcError) -> MethodResponse {
+    MethodResponse::error(id, ErrorObject::from(error))
+}
+
 /// Answers when it is the connection's turn.
 async fn in_turn(
     connection: &Connection,
@@ -66,7 +71,10 @@ impl<S: Service> RpcServiceT for Fair<S> {
             let Some(connection) = request.extensions().get::<Arc<Connection>>().cloned() else {
                 return inner.call(request).await;
             };
-            let _held = connection.hold(weight(request.params.as_deref()));
+            let _held = match connection.hold(weight(request.params.as_deref())) {
+                Ok(held) => held,
+                Err(error) => return refused(request.id, error),
+            };
             let id = request.id.clone();
             // Nothing of it is done before its turn.
             let answer = async { inner.call(request).await };
@@ -87,7 +95,10 @@ impl<S: Service> RpcServiceT for Fair<S> {
                 Ok(entry) => weight(entry.params().map(|params| &**params)),
                 Err(_) => weight(None),
             });
-            let _held = connection.hold(calls.sum());
+            let _held = match connection.hold(calls.sum()) {
+                Ok(held) => held,
+                Err(error) => return refused(Id::Null, error),
+            };
             let answer = async { inner.batch(batch).await };
             in_turn(&connection, connection.turn_of_batch(), Id::Null, answer).await
         }
@@ -98,7 +109,7 @@ impl<S: Service> RpcServiceT for Fair<S> {
         notification: Notification<'a>,
     ) -> impl Future<Output = Self::NotificationResponse> + Send + 'a {
         if let Some(connection) = notification.extensions().get::<Arc<Connection>>() {
-            // It is over at once.
+            // It is over at once, and nothing is never too much.
             drop(connection.hold(0));
         }
         self.inner.notification(notification)

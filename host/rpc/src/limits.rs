@@ -27,7 +27,7 @@ pub struct Limits {
     /// Bytes that wait for one client to read them before its further calls wait and its subscriptions end.
     pub max_unread: usize,
     /// Bytes that wait for all clients. Beyond, the connection is closed on which most waits. Likewise of all that has
-    /// arrived over WebSockets and is not answered.
+    /// arrived and is not answered; beyond half of it, HTTP requests are refused.
     pub max_unread_in_all: usize,
     /// Calls of one connection that are executed at the same time; a batch is alone.
     pub max_calls_per_connection: usize,
@@ -84,6 +84,18 @@ impl Default for Limits {
             max_filters: 1024,
             max_proof_changes: MAX_PROOF_CHANGES,
         }
+    }
+}
+
+impl Limits {
+    /// Bytes of what has arrived and is not answered, beyond which HTTP requests are refused.
+    pub(crate) fn max_http_held(&self) -> usize {
+        self.max_unread_in_all / 2
+    }
+
+    /// Bytes up to which none is refused: with so many of every connection the other half is full.
+    pub(crate) fn http_share(&self) -> usize {
+        self.max_http_held() / (self.max_connections as usize).max(1)
     }
 }
 

@@ -87,6 +87,14 @@ impl Handle {
     }
 }
 
+#[cfg(test)]
+impl Handle {
+    /// Bytes that count as held by what has arrived and is not answered.
+    pub(crate) fn held(&self) -> usize {
+        self.connections.held()
+    }
+}
+
 /// Subscription ids count up: they mean something on their own connection only.
 #[derive(Debug, Default)]
 struct SubscriptionIds(AtomicU64);

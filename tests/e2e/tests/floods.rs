@@ -203,6 +203,43 @@ fn clients_that_read_nothing() {
     });
 }
 
+/// Parsed, calls take many times what they take on the way.
+#[test]
+fn batches_over_http_that_wait() {
+    let setup = setup();
+    setup.during(7, || {
+        // Endless code, of which few are executed at a time.
+        let first = request("debug_traceCall", json!([{ "data": "0x5b600056" }, "latest"]));
+        let small = json!({ "jsonrpc": "2.0", "id": 1, "method": "x" });
+        let calls: Vec<_> =
+            std::iter::once(&first).chain(std::iter::repeat_n(&small, 1_650)).collect();
+        let body = json!(calls).to_string();
+        // No request asks for a place to arrive in.
+        assert!(body.len() <= 65_536, "{} bytes", body.len());
+        let length = body.len();
+        let head =
+            "POST / HTTP/1.1\r\nhost: x\r\ncontent-type: application/json\r\ncontent-length:";
+        let message = format!("{head} {length}\r\n\r\n{body}");
+        let mut sockets: Vec<_> = (0..900).map(|_| setup.connect()).collect();
+        let mut peak = setup.memory();
+        for socket in &mut sockets {
+            socket.write_all(message.as_bytes()).expect("a request");
+            peak = peak.max(setup.memory());
+        }
+        let mut refused = 0;
+        for socket in &mut sockets {
+            socket.set_read_timeout(Some(Duration::from_millis(2))).expect("a socket");
+            let mut answer = [0; 1_024];
+            let read = socket.read(&mut answer).unwrap_or_default();
+            refused += usize::from(String::from_utf8_lossy(&answer[..read]).contains("-32005"));
+        }
+        peak = peak.max(setup.memory());
+        println!("{refused} of {} refused, {peak} MB", sockets.len());
+        assert!(peak < 600, "{peak} MB");
+        assert!(refused > 500, "{refused} refused");
+    });
+}
+
 #[test]
 fn floods_of_subscriptions() {
     let setup = setup();

@@ -164,6 +164,120 @@ async fn unfinished_messages_are_bounded_together() {
     assert_eq!(ask(node.handle.addr).await.expect("an answer").0, 200);
 }
 
+/// A server on which a call of `annex_wait` waits until there is a permit.
+async fn waiting_server(limits: Limits) -> (crate::Handle, Arc<tokio::sync::Semaphore>) {
+    let permits = Arc::new(tokio::sync::Semaphore::new(0));
+    let mut extra = jsonrpsee::RpcModule::new(permits.clone());
+    extra
+        .register_async_method("annex_wait", |_, permits, _| async move {
+            permits.acquire().await.expect("never closed").forget();
+        })
+        .expect("a new name");
+    let mut config = ServerConfig::new(([127, 0, 0, 1], 0).into());
+    config.limits = limits;
+    let chain = TestChain::new(Rules::L2, &[]);
+    (serve(config, chain, extra, Vec::new()).await.expect("serve"), permits)
+}
+
+/// A batch of which the first call waits.
+fn waiting_batch(calls: usize) -> Vec<u8> {
+    let calls: Vec<_> = (0..calls)
+        .map(|id| match id {
+            0 => json!({ "jsonrpc": "2.0", "id": id, "method": "annex_wait" }),
+            _ => json!({ "jsonrpc": "2.0", "id": id, "method": "none" }),
+        })
+        .collect();
+    let body = json!(calls).to_string();
+    let length = body.len();
+    let head = "POST / HTTP/1.1\r\nhost: x\r\ncontent-type: application/json\r\ncontent-length:";
+    format!("{head} {length}\r\n\r\n{body}").into_bytes()
+}
+
+/// Asks over a fresh connection; the answer is the task's.
+fn ask_aside(addr: std::net::SocketAddr, request: Vec<u8>) -> tokio::task::JoinHandle<Value> {
+    tokio::spawn(async move {
+        let mut socket = TcpStream::connect(addr).await.expect("connect");
+        let (status, answer) = exchange(&mut socket, &request).await;
+        assert_eq!(status, 200, "{answer}");
+        serde_json::from_str(&answer).expect("JSON")
+    })
+}
+
+async fn until(what: &str, condition: impl Fn() -> bool) {
+    let ends = Instant::now() + Duration::from_secs(20);
+    while !condition() {
+        assert!(Instant::now() < ends, "{what}");
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
+}
+
+/// Calls take more memory than their bytes on the way: all that wait are counted, large batches are refused beyond the
+/// limit, and small ones never.
+#[tokio::test]
+async fn what_http_requests_hold_is_bounded_together() {
+    const ALL: usize = 8 << 20;
+    let limits = Limits { max_unread_in_all: ALL, max_connections: 128, ..Limits::default() };
+    let (server, permits) = waiting_server(limits).await;
+    let large = waiting_batch(500);
+    let attack: Vec<_> = (0..60).map(|_| ask_aside(server.addr, large.clone())).collect();
+    // 384,000 bytes each: ten within the limit of 4 MiB, if they come one after another.
+    let finished = |attack: &[tokio::task::JoinHandle<Value>]| {
+        attack.iter().filter(|asked| asked.is_finished()).count()
+    };
+    until("each is refused or waits", || finished(&attack) + server.held() / 384_000 == 60).await;
+    let held = server.held();
+    assert!((ALL / 4..=ALL / 2).contains(&held), "{held} bytes");
+    let (refused, waiting): (Vec<_>, Vec<_>) =
+        attack.into_iter().partition(|asked| asked.is_finished());
+    assert_eq!(waiting.len() * 384_000, held);
+    for answer in refused {
+        let answer = answer.await.expect("no panic");
+        assert_eq!(answer["error"]["code"], -32005, "{answer}");
+        assert!(answer["error"]["message"].as_str().is_some_and(|text| text.contains("batch")));
+    }
+
+    // Whoever asks for little is answered, over HTTP and over a WebSocket, and all of them remain within the limit.
+    assert_eq!(ask(server.addr).await.expect("an answer").0, 200);
+    let url = format!("ws://{}", server.addr).parse().expect("URL");
+    let builder = jsonrpsee::client_transport::ws::WsTransportClientBuilder::default();
+    let (sender, receiver) = builder.build(url).await.expect("connect");
+    let websocket = Client::builder().build_with_tokio(sender, receiver);
+    let mut subscription: Subscription<Value> = websocket
+        .subscribe("eth_subscribe", rpc_params!["newHeads"], "eth_unsubscribe")
+        .await
+        .expect("taken");
+    let small: Vec<_> = (0..90).map(|_| ask_aside(server.addr, waiting_batch(40))).collect();
+    until("the small ones wait", || server.held() > held + 90 * 40 * 700).await;
+    assert!(server.held() <= ALL);
+    assert!(small.iter().all(|asked| !asked.is_finished()));
+    tokio::time::timeout(Duration::from_millis(10), subscription.next())
+        .await
+        .expect_err("it is open");
+    // What it has sent that is no call counts as well.
+    drop((websocket, subscription));
+
+    // They end, and nothing is held.
+    permits.add_permits(waiting.len() + small.len());
+    for (answers, calls) in waiting
+        .into_iter()
+        .map(|asked| (asked, 500))
+        .chain(small.into_iter().map(|asked| (asked, 40)))
+    {
+        let answer = answers.await.expect("no panic");
+        assert_eq!(answer.as_array().map(Vec::len), Some(calls), "{answer}");
+    }
+    until("nothing is held", || server.held() == 0).await;
+
+    // Likewise where clients hang up.
+    let gone: Vec<_> = (0..8).map(|_| ask_aside(server.addr, large.clone())).collect();
+    until("they wait", || server.held() > 8 * 500 * 700).await;
+    gone.iter().for_each(tokio::task::JoinHandle::abort);
+    until("nothing is held", || server.held() == 0).await;
+    let next = ask_aside(server.addr, large);
+    permits.add_permits(1);
+    assert_eq!(next.await.expect("no panic").as_array().map(Vec::len), Some(500));
+}
+
 #[tokio::test]
 async fn stopping_does_not_wait_for_those_who_read_nothing() {
     let node = Node::start(Rules::L2).await;
