@@ -79,7 +79,7 @@ const FIRST_BATCH: Duration = Duration::from_secs(90);
 /// Gwei that pay the price of nearly the last unposted byte (spec/fees.md, "The leader's price").
 const TIP: &str = "150";
 /// Transfers a second whose data a leader bears for a minute whatever the machine.
-const BORNE: &str = "16500";
+const BORNE: &str = "25500";
 
 /// Where programs and folders are.
 struct Bench<'a> {
