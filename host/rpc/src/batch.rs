@@ -1,6 +1,7 @@
 //! Batches: consecutive `eth_sendRawTransaction` items are handed over as one.
 
 use crate::chain::{Chain, Rejected};
+use crate::connection::{Connection, Growing};
 use crate::error::RpcError;
 use crate::methods::Arguments;
 use crate::send::send_all;
@@ -73,12 +74,38 @@ struct Group<'a> {
     raw: Vec<Bytes>,
 }
 
+/// The answer to a batch as it grows.
+struct Answers {
+    responses: BatchResponseBuilder,
+    growing: Option<Growing>,
+}
+
+impl Answers {
+    fn new(batch: &mut Batch<'_>, max_response: usize) -> Self {
+        let connection = batch.extensions().get::<Arc<Connection>>().cloned();
+        Self {
+            responses: BatchResponseBuilder::new_with_limit(max_response),
+            growing: connection.map(Growing::new),
+        }
+    }
+
+    /// An error is the answer to the whole batch.
+    fn append(&mut self, response: MethodResponse) -> Result<(), MethodResponse> {
+        let bytes = response.as_json().get().len();
+        self.responses.append(response)?;
+        if let Some(growing) = &mut self.growing {
+            growing.by(bytes);
+        }
+        Ok(())
+    }
+}
+
 impl<S, C: Chain> BatchService<S, C> {
     /// Hands a group over and adds its answers. An error is the answer to the whole batch.
     async fn flush(
         layer: &BatchLayer<C>,
         group: &mut Group<'_>,
-        responses: &mut BatchResponseBuilder,
+        answers: &mut Answers,
     ) -> Result<(), MethodResponse> {
         if group.ids.is_empty() {
             return Ok(());
@@ -91,15 +118,15 @@ impl<S, C: Chain> BatchService<S, C> {
                 Ok(hash) => ResponsePayload::success(hash),
                 Err(error) => ResponsePayload::error(ErrorObjectOwned::from(RpcError::from(error))),
             };
-            responses.append(MethodResponse::response(id, payload, layer.max_response))?;
+            answers.append(MethodResponse::response(id, payload, layer.max_response))?;
         }
         Ok(())
     }
 }
 
 impl<S: Service, C: Chain> BatchService<S, C> {
-    async fn answer(self, batch: Batch<'_>) -> Result<MethodResponse, MethodResponse> {
-        let mut responses = BatchResponseBuilder::new_with_limit(self.layer.max_response);
+    async fn answer(self, mut batch: Batch<'_>) -> Result<MethodResponse, MethodResponse> {
+        let mut answers = Answers::new(&mut batch, self.layer.max_response);
         let mut group = Group::default();
         let mut notified = false;
         for entry in batch {
@@ -114,10 +141,10 @@ impl<S: Service, C: Chain> BatchService<S, C> {
                 },
                 other => other,
             };
-            Self::flush(&self.layer, &mut group, &mut responses).await?;
+            Self::flush(&self.layer, &mut group, &mut answers).await?;
             match entry {
                 Ok(BatchEntry::Call(request)) => {
-                    responses.append(self.inner.call(request).await)?;
+                    answers.append(self.inner.call(request).await)?;
                 }
                 Ok(BatchEntry::Notification(notification)) => {
                     notified = true;
@@ -125,14 +152,14 @@ impl<S: Service, C: Chain> BatchService<S, C> {
                 }
                 Err(error) => {
                     let (error, id) = error.into_parts();
-                    responses.append(MethodResponse::error(id, error))?;
+                    answers.append(MethodResponse::error(id, error))?;
                 }
             }
         }
-        Self::flush(&self.layer, &mut group, &mut responses).await?;
-        Ok(match responses.is_empty() && notified {
+        Self::flush(&self.layer, &mut group, &mut answers).await?;
+        Ok(match answers.responses.is_empty() && notified {
             true => MethodResponse::notification(),
-            false => MethodResponse::from_batch(responses.finish()),
+            false => MethodResponse::from_batch(answers.responses.finish()),
         })
     }
 }

@@ -19,6 +19,9 @@ use tokio::time::Sleep;
 /// Calls that may have arrived on a connection and not begun before nothing more is read from it.
 const MAX_WAITING: usize = 256;
 
+/// Bytes by which the answer to a batch grows before they are counted.
+const GROWTH: usize = 64 << 10;
+
 /// All sockets of a server.
 #[derive(Debug)]
 pub(crate) struct Connections {
@@ -79,6 +82,11 @@ impl Connections {
     #[cfg(test)]
     pub fn held(&self) -> usize {
         self.held.load(SeqCst)
+    }
+
+    #[cfg(test)]
+    pub fn unread(&self) -> usize {
+        self.unread.load(SeqCst)
     }
 
     fn now(&self) -> u64 {
@@ -248,16 +256,15 @@ impl Connection {
     /// Counts the bytes of a call, or batch, until it is answered: they are kept as long. Beyond the limit for all an
     /// HTTP request is refused, unless it takes little; the limit bounds those that take little, too.
     pub fn hold(self: &Arc<Self>, bytes: usize) -> Result<Held, RpcError> {
-        self.held.fetch_add(bytes, SeqCst);
+        let all = self.count(&self.held, bytes);
         let held = Held { connection: self.clone(), bytes };
-        if self.upgraded.load(SeqCst) {
-            self.counts(bytes);
-            self.server.held.fetch_sub(self.partial.swap(0, SeqCst), SeqCst);
-            return Ok(held);
-        }
-        let all = self.server.held.fetch_add(bytes, SeqCst) + bytes;
         let limits = self.limits();
-        if all > limits.max_http_held() && bytes > limits.http_share() {
+        if self.upgraded.load(SeqCst) {
+            self.server.held.fetch_sub(self.partial.swap(0, SeqCst), SeqCst);
+            if all > limits.max_unread_in_all {
+                self.server.shed_held();
+            }
+        } else if all > limits.max_http_held() && bytes > limits.http_share() {
             return Err(RpcError::Overloaded);
         }
         Ok(held)
@@ -265,21 +272,22 @@ impl Connection {
 
     /// Counts what a WebSocket has sent and what is no call as yet.
     fn received(&self, bytes: usize) {
-        if self.upgraded.load(SeqCst) {
-            self.partial.fetch_add(bytes, SeqCst);
-            self.counts(bytes);
+        if self.upgraded.load(SeqCst)
+            && self.count(&self.partial, bytes) > self.limits().max_unread_in_all
+        {
+            self.server.shed_held();
         }
+    }
+
+    /// Counts for the server first, so that it never counts less than its connections do. Returns what it counts.
+    fn count(&self, held: &AtomicUsize, bytes: usize) -> usize {
+        let all = self.server.held.fetch_add(bytes, SeqCst) + bytes;
+        held.fetch_add(bytes, SeqCst);
+        all
     }
 
     fn arrived(&self) -> usize {
         self.held.load(SeqCst) + self.partial.load(SeqCst)
-    }
-
-    fn counts(&self, bytes: usize) {
-        let all = self.server.held.fetch_add(bytes, SeqCst) + bytes;
-        if all > self.limits().max_unread_in_all {
-            self.server.shed_held();
-        }
     }
 
     /// Whether so much has arrived that nothing more is read. HTTP is always read: that the client has gone shows there.
@@ -292,9 +300,13 @@ impl Connection {
     /// Counts an answer that goes to the client.
     pub fn answered(&self, bytes: usize) {
         self.touch();
-        self.unread.fetch_add(bytes, SeqCst);
+        // As in `count`.
         let all = self.server.unread.fetch_add(bytes, SeqCst) + bytes;
-        if all > self.limits().max_unread_in_all {
+        self.unread.fetch_add(bytes, SeqCst);
+        if self.is_closed() {
+            // Nothing is written any more, and it may be forgotten already.
+            self.take(usize::MAX);
+        } else if all > self.limits().max_unread_in_all {
             self.server.shed_unread();
         }
     }
@@ -302,19 +314,24 @@ impl Connection {
     /// Counts what the socket has taken. Headers and frames are counted here only, so nothing is ever counted too long.
     fn wrote(&self, bytes: usize) {
         self.stalled.store(false, SeqCst);
-        let taken = |unread: usize| Some(unread.saturating_sub(bytes));
-        let before = self.unread.fetch_update(SeqCst, SeqCst, taken).unwrap_or_default();
-        self.server.unread.fetch_sub(before.min(bytes), SeqCst);
+        let before = self.take(bytes);
         if before > self.limits().max_unread && !self.is_behind() {
             self.changed.notify_waiters();
         }
     }
 
+    /// Counts so much less as unread. Returns what it was.
+    fn take(&self, bytes: usize) -> usize {
+        let less = |unread: usize| Some(unread.saturating_sub(bytes));
+        let before = self.unread.fetch_update(SeqCst, SeqCst, less).unwrap_or_default();
+        self.server.unread.fetch_sub(before.min(bytes), SeqCst);
+        before
+    }
+
     /// Removes what the connection still counts, once its socket is gone.
     fn forget(&self) {
         self.close();
-        let left = self.unread.swap(0, SeqCst);
-        self.server.unread.fetch_sub(left, SeqCst);
+        self.take(usize::MAX);
         self.server.held.fetch_sub(self.partial.swap(0, SeqCst), SeqCst);
         self.server.open().remove(&self.id);
     }
@@ -361,6 +378,34 @@ impl Drop for Held {
         if before > self.connection.limits().max_request as usize {
             self.connection.reader.wake();
         }
+    }
+}
+
+/// Counts the answer to a batch as unread while it grows.
+pub(crate) struct Growing {
+    connection: Arc<Connection>,
+    counted: usize,
+    /// Too little to count as yet.
+    more: usize,
+}
+
+impl Growing {
+    pub fn new(connection: Arc<Connection>) -> Self {
+        Self { connection, counted: 0, more: 0 }
+    }
+
+    pub fn by(&mut self, bytes: usize) {
+        self.more += bytes;
+        if self.more >= GROWTH {
+            self.connection.answered(self.more);
+            self.counted += std::mem::take(&mut self.more);
+        }
+    }
+}
+
+impl Drop for Growing {
+    fn drop(&mut self) {
+        self.connection.take(self.counted);
     }
 }
 

@@ -99,7 +99,14 @@ impl<S: Service> RpcServiceT for Fair<S> {
                 Ok(held) => held,
                 Err(error) => return refused(Id::Null, error),
             };
-            let answer = async { inner.batch(batch).await };
+            let answer = async {
+                tokio::select! {
+                    biased;
+                    answer = inner.batch(batch) => answer,
+                    // What it has grown to counts no longer.
+                    () = connection.until_closed() => gone(Id::Null),
+                }
+            };
             in_turn(&connection, connection.turn_of_batch(), Id::Null, answer).await
         }
     }

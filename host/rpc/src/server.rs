@@ -37,6 +37,8 @@ const MESSAGES: u32 = 256;
 const SMALL_BODY: u64 = 64 << 10;
 /// Bytes of greater bodies that are read or worked on at the same time.
 const LARGE_BODIES: usize = 128 << 20;
+/// Bytes of a connection's buffers, and of a request's head.
+const BUFFERS: usize = 64 << 10;
 /// How long connections may go on after [`Handle::stop`].
 const FAREWELL: Duration = Duration::from_secs(5);
 /// Pause after the system could not give a socket.
@@ -92,6 +94,11 @@ impl Handle {
     /// Bytes that count as held by what has arrived and is not answered.
     pub(crate) fn held(&self) -> usize {
         self.connections.held()
+    }
+
+    /// Bytes that count as answers that no client has taken.
+    pub(crate) fn unread(&self) -> usize {
+        self.connections.unread()
     }
 }
 
@@ -256,6 +263,8 @@ async fn converse(
         .timer(TokioTimer::new())
         // Counts from the end of the request before.
         .header_read_timeout(limits.idle_timeout)
+        // Kept for as long as the connection is.
+        .max_buf_size(BUFFERS)
         .serve_connection(TokioIo::new(socket), answer)
         .with_upgrades();
     let mut http = std::pin::pin!(http);

@@ -278,6 +278,61 @@ async fn what_http_requests_hold_is_bounded_together() {
     assert_eq!(next.await.expect("no panic").as_array().map(Vec::len), Some(500));
 }
 
+/// The answer to a batch counts as unread while it grows, and no longer than its connection is open.
+#[tokio::test(flavor = "multi_thread")]
+async fn growing_answers_are_bounded_together() {
+    const ALL: usize = 8 << 20;
+    let limits = Limits { max_unread_in_all: ALL, ..Limits::default() };
+    let (server, permits) = waiting_server(limits).await;
+    let addr = server.addr;
+    // Returns 256 KiB of zeros: 512 of hex.
+    let at = Address::repeat_byte(0xe1);
+    let overrides = json!({ at.to_string(): { "code": "0x6203ffff5ff3" } });
+    let params = json!([{ "to": at }, "latest", overrides]);
+    let large = json!({ "jsonrpc": "2.0", "id": 1, "method": "eth_call", "params": params });
+    let wait = json!({ "jsonrpc": "2.0", "id": 1, "method": "annex_wait" });
+    // 3 MiB each: two of them are little enough, more are not, and none can end.
+    let batch = json!([large, large, large, large, large, large, wait]).to_string();
+    let websocket_batch = frame(&batch);
+    let head = "POST / HTTP/1.1\r\nhost: x\r\ncontent-type: application/json\r\ncontent-length:";
+    let http_batch = format!("{head} {}\r\n\r\n{batch}", batch.len()).into_bytes();
+    let mut sockets = Vec::new();
+    for index in 0..8 {
+        let mut socket = match index % 2 {
+            0 => TcpStream::connect(addr).await.expect("connect"),
+            _ => websocket(addr).await,
+        };
+        let batch = if index % 2 == 0 { &http_batch } else { &websocket_batch };
+        socket.write_all(batch).await.expect("a request");
+        sockets.push(socket);
+    }
+    let ended = |socket: &TcpStream| {
+        let mut pings = [0; 1024];
+        loop {
+            match socket.try_read(&mut pings) {
+                Ok(0) => return true,
+                Ok(_) => {}
+                Err(error) => return error.kind() != std::io::ErrorKind::WouldBlock,
+            }
+        }
+    };
+    let closed = || sockets.iter().filter(|socket| ended(socket)).count();
+    until("all but two are closed", || {
+        // What is executed while one is closed may come on top.
+        assert!(server.unread() <= 2 * ALL, "{} bytes", server.unread());
+        closed() >= 6
+    })
+    .await;
+    until("the rest waits", || (2 << 20..=ALL).contains(&server.unread())).await;
+    assert!(closed() < 8);
+    assert_eq!(ask(addr).await.expect("an answer").0, 200);
+    // Complete, they are counted once, and read not at all.
+    permits.add_permits(2);
+    tokio::time::sleep(Duration::from_millis(50)).await;
+    drop(sockets);
+    until("nothing is unread", || server.unread() == 0).await;
+}
+
 #[tokio::test]
 async fn stopping_does_not_wait_for_those_who_read_nothing() {
     let node = Node::start(Rules::L2).await;
