@@ -4,6 +4,7 @@ use super::*;
 use crate::{
     Base, Export, NodeError, Opened, SnapshotError, SnapshotStanding, check_snapshot, export,
 };
+use annex_store::StoreError;
 
 /// Most that a dispute may take here.
 const PATIENCE: Duration = Duration::from_secs(900);
@@ -173,7 +174,19 @@ async fn a_node_on_a_false_snapshot_stops_when_a_later_block_has_settled() {
     let block = carried(&dev, 0).await;
     dev.stop().await;
     let request = Export { data_dir: &chain, out: &file, block: Some(block) };
-    let base = export(&request, |_, _| {}).expect("exported").base;
+    let begin = Instant::now();
+    let base = loop {
+        match export(&request, |_, _| {}) {
+            Ok(exported) => break exported.base,
+            // Tasks of a node that has stopped may be about to end.
+            Err(SnapshotError::Store(StoreError::DataDirLocked(_)))
+                if begin.elapsed() < PATIENCE =>
+            {
+                sleep(Duration::from_millis(20)).await;
+            }
+            Err(error) => panic!("{error}"),
+        }
+    };
     let good = std::fs::read(&file).expect("the file");
     let import = |name: &str, bytes: &[u8]| {
         let data_dir = dir.path().join(name);
