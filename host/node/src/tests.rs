@@ -81,18 +81,24 @@ fn number(value: &Value) -> u128 {
     u128::from_str_radix(digits, 16).expect("hex")
 }
 
+/// Bytes that do not compress.
+fn noise(seed: u64, size: usize) -> Bytes {
+    let words = (seed..).step_by(1 << 32).flat_map(|word| keccak256(word.to_be_bytes()));
+    words.take(size).collect()
+}
+
 /// The transaction with this number of an account.
 fn sign(from: &DevAccount, nonce: u64, size: usize, tip: u128) -> Bytes {
     let tx = TxEip1559 {
         chain_id: crate::dev::L2_CHAIN_ID,
         nonce: FIRST + nonce,
-        gas_limit: 5_000_000,
+        gas_limit: 16_000_000,
         max_fee_per_gas: 1_000_000_000 + tip,
         max_priority_fee_per_gas: tip,
         to: TxKind::Call(Address::repeat_byte(0xaa)),
         value: U256::from(1),
         access_list: Default::default(),
-        input: Bytes::from(vec![0; size]),
+        input: noise(FIRST + nonce, size),
     };
     signed(from, tx)
 }

@@ -1,17 +1,16 @@
 //! What prices are asked for is what is charged.
 
 use super::{
-    super::{FIRST, signed, waits::Gate},
+    super::{FIRST, noise, signed, waits::Gate},
     *,
 };
 use alloy_consensus::TxEip1559;
-use alloy_primitives::keccak256;
 
 /// Wei of base fee on L1 in the block that is charged for, and in the next one.
 const DEAR: u64 = 20_000_000_000;
 const CHEAP: u64 = 7;
-/// Bytes that do not compress.
-const SIZE: u32 = 300;
+/// Bytes of input.
+const SIZE: usize = 300;
 
 /// L1 records a batch whose blobs nobody gives: the store has that record, at a price of almost nothing, and the executor, which
 /// comes after derivation, goes on with the one before it.
@@ -47,10 +46,9 @@ async fn gas_is_estimated_at_the_price_that_is_charged() {
         sleep(Duration::from_millis(20)).await;
     }
 
-    let data: Vec<u8> =
-        (0..SIZE).flat_map(|n| keccak256(n.to_be_bytes()).0[..1].to_vec()).collect();
+    let data = noise(0, SIZE);
     let estimate = async || {
-        let call = json!([{"from": account.address, "to": account.address, "data": Bytes::from(data.clone())}]);
+        let call = json!([{"from": account.address, "to": account.address, "data": data}]);
         number(&rpc.get("eth_estimateGas", call).await) as u64
     };
     let asked = estimate().await;
@@ -60,7 +58,7 @@ async fn gas_is_estimated_at_the_price_that_is_charged() {
         gas_limit: asked,
         max_fee_per_gas: 1_000_000_000,
         to: TxKind::Call(account.address),
-        input: data.clone().into(),
+        input: data.clone(),
         ..TxEip1559::default()
     };
     let raw = json!([signed(account, tx)]);
