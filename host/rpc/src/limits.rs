@@ -69,7 +69,7 @@ impl Default for Limits {
             request_timeout: Duration::from_secs(30),
             write_timeout: Duration::from_secs(30),
             max_unread: 16 << 20,
-            max_unread_in_all: 256 << 20,
+            max_unread_in_all: 128 << 20,
             max_calls_per_connection: 16,
             max_heavy: 16,
             max_traces: 2,
