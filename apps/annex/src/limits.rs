@@ -40,7 +40,8 @@ pub struct LimitArgs {
     /// MiB of answers that one client may leave unread before its calls wait and its subscriptions end
     #[arg(long, value_name = "MIB", default_value_t = default().max_unread / MIB, value_parser = mib)]
     rpc_unread_mib: usize,
-    /// MiB of answers that all clients may leave unread before the connection with most of them is closed
+    /// MiB of answers that all clients may leave unread, and MiB of calls that wait for theirs, before the connection with most of
+    /// them is closed; from half on, large HTTP requests are refused
     #[arg(long, value_name = "MIB", default_value_t = default().max_unread_in_all / MIB, value_parser = mib)]
     rpc_unread_total_mib: usize,
     /// Calls of one connection that are executed at the same time

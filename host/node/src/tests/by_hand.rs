@@ -6,14 +6,12 @@ mod wasted;
 
 use super::{
     Rpc, number, sign,
-    waits::{OPERATOR, PROMISER, fund, key, limits},
+    waits::{OPERATOR, PROMISER, deployed, fund, key, limits},
 };
-use crate::{LeaderKeys, Node, NodeConfig, Role, follow::unix_now, genesis, program_boot};
+use crate::{LeaderKeys, Node, NodeConfig, Role, follow::unix_now};
 use alloy_primitives::{Bytes, TxKind, U256};
 use annex_devl1::{DevAccount, DevL1, DevL1Config, dev_accounts};
-use annex_l1::{
-    DeployRequest, Deployment, Deposit, DepositOutcome, L1Client, Parameters, deploy, deposit,
-};
+use annex_l1::{Deployment, Deposit, DepositOutcome, L1Client, Parameters, deposit};
 use annex_sequencer::Channel;
 use metrics_exporter_prometheus::PrometheusBuilder;
 use serde_json::{Value, json};
@@ -54,18 +52,8 @@ impl Scene {
         let client = L1Client::connect(&l1.url(), &[]).await.expect("answers");
         let rpc = Rpc::connect(&l1.url().replace("http", "ws")).await;
         let timestamp = client.head().await.expect("a block").timestamp;
-        let request = DeployRequest {
-            l2_chain_id: crate::dev::L2_CHAIN_ID,
-            submitter: key(OPERATOR).address(),
-            promise_signer: key(PROMISER).address(),
-            program: program_boot(),
-            parameters: parameters(timestamp),
-            resume_from: None,
-        };
         fund(&rpc, key(OPERATOR).address()).await;
-        let header = |chain: &annex_types::ChainConfig| genesis(chain).header;
-        let deployed = deploy(&client, key(OPERATOR), &request, header, limits()).await;
-        let deployment = deployed.expect("a deployment");
+        let deployment = deployed(&client, parameters(timestamp)).await;
         rpc.get("evm_setAutomine", json!([false])).await;
         let accounts = dev_accounts().expect("accounts");
         let scene = Self { l1, client, rpc, deployment, accounts, dir: dir.to_path_buf() };

@@ -62,25 +62,16 @@ impl Scene {
         let parties =
             vec![Party { role: lie, signer: key(LIAR) }, Party::challenger(key(CHALLENGER))];
         let timestamp = client.head().await.expect("a block").timestamp;
-        let request = DeployRequest {
-            l2_chain_id: crate::dev::L2_CHAIN_ID,
-            submitter: key(OPERATOR).address(),
-            promise_signer: key(PROMISER).address(),
-            program: program_boot(),
-            parameters: Parameters {
-                claim_interval: window.div_ceil(8),
-                challenge_window: window,
-                move_grace: grace,
-                ..Parameters::development(timestamp)
-            },
-            resume_from: None,
+        let parameters = Parameters {
+            claim_interval: window.div_ceil(8),
+            challenge_window: window,
+            move_grace: grace,
+            ..Parameters::development(timestamp)
         };
         for index in [OPERATOR, LIAR] {
             fund(&rpc, key(index).address()).await;
         }
-        let header = |chain: &annex_types::ChainConfig| genesis(chain).header;
-        let deployed = deploy(&client, key(OPERATOR), &request, header, limits()).await;
-        let deployment = deployed.expect("a deployment");
+        let deployment = deployed(&client, parameters).await;
         let data_dir = dir.join("node");
         let clock = Rpc::connect(&l1.url().replace("http", "ws")).await;
         let ticks = tokio::spawn(async move {
@@ -142,6 +133,21 @@ impl Scene {
 pub(super) fn limits() -> SendLimits {
     let poll_interval = Duration::from_millis(20);
     SendLimits { poll_interval, resubmit_after: PATIENCE, ..SendLimits::default() }
+}
+
+/// The operator deploys a chain, and leads it.
+pub(super) async fn deployed(client: &L1Client, parameters: Parameters) -> Deployment {
+    let request = DeployRequest {
+        l2_chain_id: crate::dev::L2_CHAIN_ID,
+        submitter: key(OPERATOR).address(),
+        promise_signer: key(PROMISER).address(),
+        program: program_boot(),
+        parameters,
+        resume_from: None,
+    };
+    let header = |chain: &annex_types::ChainConfig| genesis(chain).header;
+    let deployed = deploy(client, key(OPERATOR), &request, header, limits()).await;
+    deployed.expect("a deployment")
 }
 
 pub(super) async fn fund(l1: &Rpc, account: Address) {
