@@ -35,7 +35,7 @@ async function deploy(chain, key) {
     assert.equal(receipts.length, transactions.length);
     assert.ok(receipts.every(({ status }) => Number(status) === 1));
     // Several at a time are sent in any order, and noted in it.
-    const sent = await Promise.all(receipts.map(({ transactionHash }) => chain.request('eth_getTransactionByHash', transactionHash)));
+    const sent = await Promise.all(receipts.map(({ transactionHash }) => chain.transaction(transactionHash)));
     sent.sort((a, b) => Number(a.nonce) - Number(b.nonce));
     const steps = sent.map(({ hash }, i) => [`transaction ${i} of the script`, hash]);
     return await observe(chain, [['create', created.transactionHash], ...steps]);

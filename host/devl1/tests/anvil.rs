@@ -151,9 +151,10 @@ impl Both {
     async fn mine(&mut self, raw: Bytes) -> Value {
         self.at_next_second().await;
         let hash = self.same("eth_sendRawTransaction", json!([raw])).await.unwrap();
-        // Anvil answers before it mines.
-        for _ in 0..200 {
-            if self.anvil.call("eth_getTransactionReceipt", json!([hash])).await != Value::Null {
+        // Anvil answers before it mines, and for a moment afterwards tells of the transaction as of one that waits.
+        for _ in 0..500 {
+            let mined = self.anvil.call("eth_getTransactionByHash", json!([hash])).await;
+            if mined["blockNumber"].is_string() {
                 break;
             }
             tokio::time::sleep(Duration::from_millis(20)).await;

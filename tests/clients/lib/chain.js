@@ -53,6 +53,14 @@ export class Chain {
     return eventually(`the receipt of ${hash}`, () => this.request('eth_getTransactionReceipt', hash));
   }
 
+  // As it was mined: Anvil tells of it as of one that waits for a moment after it has a receipt.
+  async transaction(hash) {
+    return eventually(`the transaction ${hash}`, async () => {
+      const transaction = await this.request('eth_getTransactionByHash', hash);
+      return (this.annex || transaction?.blockNumber) && transaction;
+    });
+  }
+
   // The receipt once its block has a hash: at once, but for Annex.
   async sealed(hash) {
     return eventually(`the seal of ${hash}`, async () => {

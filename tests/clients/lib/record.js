@@ -15,7 +15,7 @@ async function within(limit, what, promise) {
 // Transactions that somebody else has sent, with what they made.
 export async function observe(chain, named) {
   const recorder = new Recorder(chain, [{ address: null }]);
-  for (const [name, hash] of named) recorder.keep(name, await chain.receipt(hash), await chain.request('eth_getTransactionByHash', hash));
+  for (const [name, hash] of named) recorder.keep(name, await chain.receipt(hash), await chain.transaction(hash));
   await recorder.finish();
   return recorder.states();
 }
@@ -61,7 +61,7 @@ export class Recorder {
     const told = await within(20_000, `${name}: ${hash}`, client.wait(hash));
     const receipt = await this.chain.receipt(hash);
     assert.equal(told.gas, BigInt(receipt.gasUsed));
-    const transaction = await this.chain.request('eth_getTransactionByHash', hash);
+    const transaction = await this.chain.transaction(hash);
     if (this.ticking) {
       const block = await this.chain.request('eth_getBlockByNumber', receipt.blockNumber, false)
         ?? await this.chain.request('eth_getBlockByNumber', 'pending', false);
