@@ -6,7 +6,7 @@ use crate::contracts::Inbox;
 use crate::error::L1Error;
 use crate::records::{L1Record, LogPosition, decode_record};
 use crate::transport::{BoundedHttp, http_client, retry};
-use alloy_eips::eip4844::Blob;
+use alloy_eips::{BlockId, eip4844::Blob};
 use alloy_json_rpc::{RpcRecv, RpcSend};
 use alloy_primitives::{Address, B256, Bytes, U64, U256};
 use alloy_rpc_client::RpcClient;
@@ -26,7 +26,7 @@ pub const MAX_LOG_RANGE: u64 = 4_096;
 const BLOB_SOURCE_TURN: Duration = Duration::from_secs(10);
 
 /// An L1 block by number and hash.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct BlockRef {
     pub number: u64,
     pub hash: B256,
@@ -163,9 +163,9 @@ impl L1Client {
         self.request("eth_getTransactionReceipt", (tx,)).await
     }
 
-    /// Transactions of an account that are in blocks up to `number`.
-    pub async fn nonce_at(&self, account: Address, number: u64) -> Result<u64, L1Error> {
-        let params = (account, U64::from(number));
+    /// Transactions of an account that are in a block or before it (EIP-1898). Fails if it is not in the endpoint's chain.
+    pub async fn nonce_at(&self, account: Address, block: B256) -> Result<u64, L1Error> {
+        let params = (account, BlockId::hash_canonical(block));
         Ok(self.request::<_, U64>("eth_getTransactionCount", params).await?.to())
     }
 

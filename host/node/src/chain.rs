@@ -51,7 +51,7 @@ impl L2 {
             "troubles": troubles,
             "head": head,
             "safe": self.progress.safe(),
-            "l1Block": self.progress.l1_block(),
+            "l1Block": self.progress.l1_block().number,
         });
         Reply::json(if ready { 200 } else { 503 }, body.to_string())
     }

@@ -190,7 +190,7 @@ impl FollowTask {
         if !self.progress.caught_up() {
             tracing::info!(
                 safe = self.derived.safe,
-                l1 = self.progress.l1_block(),
+                l1 = self.progress.l1_block().number,
                 "caught up with L1"
             );
             self.progress.set_caught_up(true);
@@ -222,7 +222,7 @@ impl FollowTask {
             }
         }
         self.engine.records(records.into_iter().map(|stored| stored.record).collect())?;
-        self.progress.set_l1_block(to.number);
+        self.progress.set_l1_block(to);
         Ok(())
     }
 
@@ -429,7 +429,7 @@ impl FollowTask {
             }
         }
         if let Some(block) = self.follower.block() {
-            self.progress.set_l1_block(block.number);
+            self.progress.set_l1_block(block);
         }
         Ok(self.engine.records(known)?)
     }

@@ -245,7 +245,8 @@ impl PostTask {
     /// process before this one, or given up as stuck and included after all.
     async fn next_slot(&mut self) -> Result<Option<Slot>, NodeError> {
         let (account, read) = (self.poster.address(), self.progress.l1_block());
-        let known = self.client.nonce_at(account, read).await?;
+        // By its hash: an endpoint that is on another branch by now has other batches there, and must not answer.
+        let known = self.client.nonce_at(account, read.hash).await?;
         let newest = self.client.nonce(account).await?;
         self.worked_off(known);
         let dropped = self.unread.iter().copied().find(|taken| taken.nonce >= newest);

@@ -3,7 +3,7 @@
 use crate::{follow::unix_now, leaves::StoredLeaf};
 use alloy_primitives::B256;
 use annex_derive::{Checkpoint as DeriveCheckpoint, Cursor};
-use annex_l1::{Checkpoint as L1Checkpoint, L1Record};
+use annex_l1::{BlockRef, Checkpoint as L1Checkpoint, L1Record};
 use annex_store::{Snapshot, Store, StoreError, Writer};
 use annex_types::{Origin, Record, RecordEnv, RecordPayload};
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
@@ -224,7 +224,7 @@ pub(crate) struct Progress {
     safe: AtomicU64,
     finalized: AtomicU64,
     settled: AtomicU64,
-    l1_block: AtomicU64,
+    l1_block: Mutex<BlockRef>,
     next_record: AtomicU64,
     reorgs: AtomicU64,
     caught_up: std::sync::atomic::AtomicBool,
@@ -292,13 +292,13 @@ impl Progress {
     }
 
     /// Newest L1 block read.
-    pub fn l1_block(&self) -> u64 {
-        self.l1_block.load(Ordering::Acquire)
+    pub fn l1_block(&self) -> BlockRef {
+        *self.l1_block.lock().expect("no holder panics")
     }
 
-    pub fn set_l1_block(&self, block: u64) {
-        self.l1_block.store(block, Ordering::Release);
-        metrics::gauge!("annex_l1_block").set(block as f64);
+    pub fn set_l1_block(&self, block: BlockRef) {
+        *self.l1_block.lock().expect("no holder panics") = block;
+        metrics::gauge!("annex_l1_block").set(block.number as f64);
     }
 
     /// Records below this index are worked off.

@@ -286,13 +286,35 @@ async fn seen(shared: &Shared, view: View, method: &str, params: &Value) -> Opti
             return Some(if there { receipt } else { Value::Null });
         }
         ("eth_call" | "eth_getBalance" | "eth_getTransactionCount" | "eth_getCode", _) => {
-            let number = quantity(&params[1]).unwrap_or(cut);
+            let number = match params[1]["blockHash"].as_str() {
+                Some(hash) => number_of(shared, hash, cut, head, fork).await?,
+                None => quantity(&params[1]).unwrap_or(cut),
+            };
             params[1] = hex(number.min(cut));
         }
         ("eth_estimateGas", _) => params[1] = hex(cut),
         _ => {}
     }
     shared.ask(method, params).await
+}
+
+/// Of a block that the view has, among the last that a test may ask for.
+async fn number_of(
+    shared: &Shared,
+    hash: &str,
+    cut: u64,
+    head: u64,
+    fork: Option<u64>,
+) -> Option<u64> {
+    let last = if fork.is_some() { head } else { cut };
+    for number in (last.saturating_sub(100)..=last).rev() {
+        let block = shared.ask("eth_getBlockByNumber", json!([hex(number), false])).await?;
+        let block = fork.map_or(block.clone(), |fork| on_branch(block, number, fork));
+        if block["hash"] == hash {
+            return Some(number);
+        }
+    }
+    None
 }
 
 /// A block of the other branch.

@@ -90,7 +90,8 @@ impl Reorgs<'_> {
                 // What an earlier round took out of L1's blocks waits in its pool, and may come back any time.
                 Err(error) => {
                     let (code, message) = error.refusal();
-                    assert!(message.contains("nonce too low"), "{code} {message}");
+                    let taken = ["nonce too low", "replacement transaction underpriced"];
+                    assert!(taken.iter().any(|it| message.contains(it)), "{code} {message}");
                     false
                 }
             }
