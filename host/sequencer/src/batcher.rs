@@ -93,7 +93,8 @@ pub fn next_batch(
     }
 }
 
-/// At most so many bytes do these transactions add to a batch: compressed alone, and in haste, they take no less than beside others.
+/// What these transactions take of a batch, in bytes of its data: compressed alone and in haste, where beside others they take rather
+/// less; but as a batch is given [`EXPECTED_RATIO`] times its capacity at most, no less than that part of their content.
 pub(crate) fn packed_len(
     transactions: &[RecoveredTransaction],
     chain_id: u64,
@@ -111,7 +112,7 @@ pub(crate) fn packed_len(
         block.transactions.iter().map(|tx| batch::transaction_len(tx, chain_id)).sum();
     let alone = batch::Batch { parent_hash: B256::ZERO, blocks: vec![block] };
     let frame = zstd::bulk::compress(&batch::encode_content(&alone, chain_id), QUICK)?;
-    Ok(content.min(frame.len()))
+    Ok(frame.len().clamp(content.div_ceil(EXPECTED_RATIO), content))
 }
 
 /// Blocks after `posted` that are likely to fit once they are compressed, and the forced count after each.
