@@ -213,14 +213,25 @@ impl L1Client {
         decode::<C>(&self.call(request(contract, call)).await?)
     }
 
-    /// Reads a contract in the state after a block.
+    /// Reads a contract in the state after a block (EIP-1898). Fails if it is not in the endpoint's chain.
     pub async fn read_at<C: alloy_sol_types::SolCall>(
         &self,
         contract: Address,
         call: &C,
-        number: u64,
+        block: B256,
     ) -> Result<C::Return, L1Error> {
-        let params = (request(contract, call), U64::from(number));
+        let params = (request(contract, call), BlockId::hash_canonical(block));
+        decode::<C>(&self.request::<_, Bytes>("eth_call", params).await?)
+    }
+
+    /// The same of the block with that number in the endpoint's chain, whichever that is.
+    pub(crate) async fn read_at_number<C: alloy_sol_types::SolCall>(
+        &self,
+        contract: Address,
+        call: &C,
+        block: u64,
+    ) -> Result<C::Return, L1Error> {
+        let params = (request(contract, call), U64::from(block));
         decode::<C>(&self.request::<_, Bytes>("eth_call", params).await?)
     }
 

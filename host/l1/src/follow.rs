@@ -4,7 +4,7 @@ use crate::client::{BlockRef, L1Block, L1Client, MAX_LOG_RANGE};
 use crate::contracts::Inbox;
 use crate::error::L1Error;
 use crate::records::{L1Record, LogPosition};
-use alloy_primitives::Address;
+use alloy_primitives::{Address, U256};
 use serde::{Deserialize, Serialize};
 use std::collections::VecDeque;
 use std::time::Duration;
@@ -180,19 +180,33 @@ impl Follower {
             // One of several nodes under this URL may have lagged when it answered for blocks that count as read.
             Err(_) if self.forget_recordless() => Ok(Read::Unsettled),
             Err(error) => Err(error),
-            Ok((records, _)) => match self.count(client, to.number).await? {
-                Some(count) if count != position.next => Ok(Read::Unsettled),
-                _ => Ok(Read::All(records, position)),
+            Ok((records, _)) => match self.are_all(client, to, position.next).await? {
+                true => Ok(Read::All(records, position)),
+                false => Ok(Read::Unsettled),
             },
         }
     }
 
-    /// How many records the Inbox has after a block. None where the endpoint does not keep that state: then the first record
-    /// that does not follow tells.
-    async fn count(&self, client: &L1Client, number: u64) -> Result<Option<u64>, L1Error> {
-        match client.read_at(self.inbox, &Inbox::recordCountCall {}, number).await {
-            Ok(count) => Ok(Some(count.saturating_to())),
-            Err(L1Error::Rejected(_) | L1Error::Output(_) | L1Error::Reverted(_)) => Ok(None),
+    /// Whether the Inbox counts so many records after a block. True where the endpoint does not keep that state: then the first
+    /// record that does not follow tells.
+    async fn are_all(
+        &self,
+        client: &L1Client,
+        block: BlockRef,
+        known: u64,
+    ) -> Result<bool, L1Error> {
+        use L1Error::{Output, Rejected, Reverted};
+        let call = Inbox::recordCountCall {};
+        // By hash: a node on another branch would confirm there what its logs lack.
+        match client.read_at(self.inbox, &call, block.hash).await {
+            Ok(count) => return Ok(count == U256::from(known)),
+            Err(Rejected(_) | Output(_) | Reverted(_)) => {}
+            Err(error) => return Err(error),
+        }
+        match client.read_at_number(self.inbox, &call, block.number).await {
+            // The state is kept, of another block.
+            Ok(_) => Ok(false),
+            Err(Rejected(_) | Output(_) | Reverted(_)) => Ok(true),
             Err(error) => Err(error),
         }
     }

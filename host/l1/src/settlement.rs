@@ -125,13 +125,13 @@ pub async fn settlement(
     account: Address,
 ) -> Result<Settlement, L1Error> {
     let at = client.head().await?;
-    let reader = Reader { client, contracts, number: at.number };
+    let reader = Reader { client, contracts, block: at.hash };
     let settled = reader.claims(&Claims::settledCall {}).await?;
     let mut ranges = reader.open_ranges().await?;
     ranges.sort_by_key(|range| range.id);
     let tournaments = reader.tournaments(&ranges).await?;
     let claims = reader.open_claims(&ranges).await?;
-    let settlement = Settlement {
+    Ok(Settlement {
         at,
         settled: settled.into(),
         faulted: reader.claims(&Claims::faultedCall {}).await?,
@@ -140,12 +140,7 @@ pub async fn settlement(
         tournaments,
         claims,
         credits: reader.tournament(&Tournament::creditsCall { account }).await?,
-    };
-    // By number, a reorganisation could have mixed two chains.
-    if client.existing_block(at.number).await?.hash != at.hash {
-        return Err(L1Error::NotFound);
-    }
-    Ok(settlement)
+    })
 }
 
 /// The newest `count` claims, oldest first, of those below index `before`.
@@ -155,8 +150,8 @@ pub async fn claims(
     before: Option<u64>,
     count: u64,
 ) -> Result<Vec<ClaimState>, L1Error> {
-    let number = client.head().await?.number;
-    let reader = Reader { client, contracts, number };
+    let block = client.head().await?.hash;
+    let reader = Reader { client, contracts, block };
     let all: u64 = reader.claims(&Claims::gameCountCall {}).await?.saturating_to();
     let end = before.unwrap_or(all).min(all);
     reader.claims_at(end.saturating_sub(count)..end).await
@@ -168,8 +163,8 @@ pub async fn claim_of(
     contracts: &Contracts,
     game: Address,
 ) -> Result<(ClaimState, bool), L1Error> {
-    let number = client.head().await?.number;
-    let reader = Reader { client, contracts, number };
+    let block = client.head().await?.hash;
+    let reader = Reader { client, contracts, block };
     let index = reader.claims(&Claims::claimOfCall { game }).await?;
     let claim = claim_state(index, reader.claims(&Claims::claimCall { index }).await?)?;
     Ok((claim, reader.claims(&Claims::isSettleableCall { index }).await?))
@@ -181,8 +176,8 @@ pub async fn range(
     contracts: &Contracts,
     id: u64,
 ) -> Result<Option<Range>, L1Error> {
-    let number = client.head().await?.number;
-    let reader = Reader { client, contracts, number };
+    let block = client.head().await?.hash;
+    let reader = Reader { client, contracts, block };
     Range::read(id, reader.claims(&Claims::rangeCall { id: U256::from(id) }).await?)
 }
 
@@ -296,16 +291,17 @@ fn claim_state(index: U256, claim: Claims::ClaimView) -> Result<ClaimState, L1Er
 struct Reader<'a> {
     client: &'a L1Client,
     contracts: &'a Contracts,
-    number: u64,
+    /// Its hash: by number, a reorganisation could mix two chains, as could several nodes under one URL.
+    block: B256,
 }
 
 impl Reader<'_> {
     async fn claims<C: SolCall>(&self, call: &C) -> Result<C::Return, L1Error> {
-        self.client.read_at(self.contracts.claims, call, self.number).await
+        self.client.read_at(self.contracts.claims, call, self.block).await
     }
 
     async fn tournament<C: SolCall>(&self, call: &C) -> Result<C::Return, L1Error> {
-        self.client.read_at(self.contracts.tournament, call, self.number).await
+        self.client.read_at(self.contracts.tournament, call, self.block).await
     }
 
     /// Reads one contract many times in few requests.
@@ -320,7 +316,7 @@ impl Reader<'_> {
             let inner = page.iter().map(|call| (contract, false, Bytes::from(call.abi_encode())));
             let call = Multicall3::aggregate3Call { calls: inner.collect() };
             let multicall = self.contracts.multicall3;
-            let results = self.client.read_at(multicall, &call, self.number).await?;
+            let results = self.client.read_at(multicall, &call, self.block).await?;
             if results.len() != page.len() {
                 return Err(malformed("Multicall3 has not answered every call"));
             }

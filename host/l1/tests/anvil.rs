@@ -486,6 +486,31 @@ async fn a_log_that_is_left_out_is_named() {
     assert!(matches!(error, L1Error::Log { index: 1, fault } if fault == expected), "{error}");
 }
 
+/// What the other nodes under that URL answer about the state.
+#[derive(Clone, Copy, Debug, PartialEq)]
+enum State {
+    Kept,
+    Pruned,
+    /// That of a branch without the records, on which the block is not.
+    OfAnotherBranch,
+}
+
+impl State {
+    /// In the place of the answer to `request`, if it is another.
+    fn answer(self, request: &str) -> Option<(&'static str, serde_json::Value)> {
+        let error = |message| ("error", serde_json::json!({"code": -32000, "message": message}));
+        match self {
+            _ if !request.contains("eth_call") => None,
+            Self::Kept => None,
+            Self::Pruned => Some(error("missing trie node")),
+            Self::OfAnotherBranch if request.contains("blockHash") => {
+                Some(error("header for hash not found"))
+            }
+            Self::OfAnotherBranch => Some(("result", serde_json::json!(B256::ZERO))),
+        }
+    }
+}
+
 /// Several nodes answer in turn under one URL, and the one that is asked for logs lags: blocks whose records it lacks do not count
 /// as read, whether or not the others keep the state that tells.
 #[tokio::test]
@@ -493,18 +518,17 @@ async fn records_that_a_lagging_node_lacks_are_read_later() {
     let anvil = Anvil::start(&[]).await;
     let client = anvil.client().await;
     let chain = chain(&client).await;
-    for counted in [true, false] {
+    for state in [State::Kept, State::Pruned, State::OfAnotherBranch] {
         let lags = Arc::new(AtomicBool::new(true));
         let lagging = lags.clone();
         let lie: Lie = Arc::new(move |request, answer| {
-            let lacks = lagging.load(Ordering::SeqCst) && request.contains("eth_getLogs");
-            let refused = !counted && request.contains("eth_call");
+            let lags = lagging.load(Ordering::SeqCst);
             let result = match () {
-                _ if lacks => ("result", serde_json::json!([])),
-                _ if refused => {
-                    let message = "missing trie node";
-                    ("error", serde_json::json!({"code": -32000, "message": message}))
-                }
+                _ if lags && request.contains("eth_getLogs") => ("result", serde_json::json!([])),
+                _ if lags || state == State::Pruned => match state.answer(request) {
+                    Some(result) => result,
+                    None => return answer,
+                },
                 _ => return answer,
             };
             let request: serde_json::Value = serde_json::from_str(request).expect("JSON");
@@ -516,7 +540,7 @@ async fn records_that_a_lagging_node_lacks_are_read_later() {
         let start = chain.parameters.l1_start_block;
         let mut follower = Follower::new(chain.contracts.inbox, start, 0, []);
         let first = follower.poll(&unreliable).await.expect("answers");
-        assert_eq!(first == Event::Unsettled, counted, "{first:?}");
+        assert_eq!(first == Event::Unsettled, state != State::Pruned, "{state:?}: {first:?}");
         lags.store(false, Ordering::SeqCst);
         deposit_with(&client, &chain, b"").await;
         let mut found = Vec::new();

@@ -7,7 +7,7 @@ use crate::{
     catch_up::CatchUp,
     leaves::{self, Leaves, Tip},
     node::NodeError,
-    progress::{self, Derived, Progress, StoredRecord, Trouble},
+    progress::{self, Derived, Progress, StoredRecord, Trouble, View},
     snapshot,
 };
 pub(crate) use ahead::Ahead;
@@ -193,8 +193,11 @@ impl FollowTask {
                 l1 = self.progress.l1_block().number,
                 "caught up with L1"
             );
-            self.progress.set_caught_up(true);
         }
+        let l1_block = self.progress.l1_block().hash;
+        let (safe, safe_hash) = (self.derived.safe, self.derivation.head().hash);
+        let next_record = self.derivation.cursor().record;
+        self.progress.set_view(Some(View { l1_block, safe, safe_hash, next_record }));
         self.engine.caught_up()?;
         Ok(())
     }
@@ -436,7 +439,7 @@ impl FollowTask {
 
     /// Record `keep` and all later ones are gone.
     async fn rewind(&mut self, keep: u64) -> Result<(), NodeError> {
-        self.progress.set_caught_up(false);
+        self.progress.set_view(None);
         self.progress.count_reorg();
         let snapshot = self.store.snapshot()?;
         if let Some(base) = snapshot::base(&snapshot)?

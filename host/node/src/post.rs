@@ -5,7 +5,7 @@ mod filling;
 use crate::{
     follow::finalized_l1_block,
     node::NodeError,
-    progress::{self, Progress, Trouble},
+    progress::{self, Progress, Trouble, View},
 };
 use alloy_primitives::{B256, U256};
 use annex_l1::{BatchBody, L1Client, Poster, SendOutcome, contracts::Inbox};
@@ -136,6 +136,7 @@ struct Slot {
     nonce: u64,
     /// The block it stands on.
     after: u64,
+    after_hash: B256,
     /// The newest block it may hold: a batch that L1 has dropped is posted again as it was, as one after it may be in the pool.
     last: u64,
 }
@@ -148,14 +149,12 @@ impl PostTask {
         let mut more = false;
         loop {
             sleep(self.poll_interval).await;
-            if !self.progress.caught_up() {
-                continue;
-            }
+            let Some(view) = self.progress.view() else { continue };
             if !is_leader && !self.may_order().await? {
                 continue;
             }
             let head = self.store.head()?.map_or(0, |head| head.number);
-            let posted = self.unread.back().map_or(self.progress.safe(), |taken| taken.last_block);
+            let posted = self.unread.back().map_or(view.safe, |taken| taken.last_block);
             metrics::gauge!("annex_unposted_blocks").set(head.saturating_sub(posted) as f64);
             if head <= posted {
                 waiting_since = None;
@@ -178,7 +177,7 @@ impl PostTask {
             if (due == Due::Nothing && self.unread.is_empty()) || self.setbacks.is_waiting() {
                 continue;
             }
-            match self.post_next(due).await {
+            match self.post_next(view, due).await {
                 Ok(Posted::Taken { more: left }) => {
                     (waiting_since, more) = (None, left);
                     self.setbacks.taken();
@@ -222,14 +221,13 @@ impl PostTask {
     }
 
     /// Lets go of batches that derivation has worked off.
-    fn worked_off(&mut self, known_nonce: u64) {
-        let (safe, next_record) = (self.progress.safe(), self.progress.next_record());
+    fn worked_off(&mut self, known_nonce: u64, view: View) {
         while let Some(taken) = self.unread.front().copied() {
-            if taken.nonce >= known_nonce || taken.record >= next_record {
+            if taken.nonce >= known_nonce || taken.record >= view.next_record {
                 return;
             }
             self.unread.pop_front();
-            if safe >= taken.last_block {
+            if view.safe >= taken.last_block {
                 self.came_through();
                 continue;
             }
@@ -243,33 +241,36 @@ impl PostTask {
 
     /// What to post now; none while L1 has transactions of the key that were not read yet: they may be the very batch, sent by a
     /// process before this one, or given up as stuck and included after all.
-    async fn next_slot(&mut self) -> Result<Option<Slot>, NodeError> {
-        let (account, read) = (self.poster.address(), self.progress.l1_block());
+    async fn next_slot(&mut self, view: View) -> Result<Option<Slot>, NodeError> {
+        let account = self.poster.address();
         // By its hash: an endpoint that is on another branch by now has other batches there, and must not answer.
-        let known = self.client.nonce_at(account, read.hash).await?;
+        let known = self.client.nonce_at(account, view.l1_block).await?;
         let newest = self.client.nonce(account).await?;
-        self.worked_off(known);
+        self.worked_off(known, view);
         let dropped = self.unread.iter().copied().find(|taken| taken.nonce >= newest);
-        if let Some(dropped) = dropped {
-            let still = self.store.snapshot()?.hash(dropped.last_block)?;
-            if still == Some(dropped.last_hash) {
-                let Taken { nonce, first_block, last_block, .. } = dropped;
+        if let Some(Taken { nonce, first_block, last_block, last_hash, .. }) = dropped {
+            let snapshot = self.store.snapshot()?;
+            let after_hash = snapshot.hash(first_block - 1)?;
+            if snapshot.hash(last_block)? == Some(last_hash)
+                && let Some(after_hash) = after_hash
+            {
                 tracing::info!(nonce, last_block, "L1 dropped a batch");
-                return Ok(Some(Slot { nonce, after: first_block - 1, last: last_block }));
+                let after = first_block - 1;
+                return Ok(Some(Slot { nonce, after, after_hash, last: last_block }));
             }
             // Other blocks took the place of those.
             self.unread.clear();
         }
-        let (expected, after) = match self.unread.back() {
-            Some(taken) => (taken.nonce + 1, taken.last_block),
-            None => (known, self.progress.safe()),
+        let (nonce, after, after_hash) = match self.unread.back() {
+            Some(taken) => (taken.nonce + 1, taken.last_block, taken.last_hash),
+            None => (known, view.safe, view.safe_hash),
         };
-        Ok((newest == expected).then_some(Slot { nonce: newest, after, last: u64::MAX }))
+        Ok((newest == nonce).then_some(Slot { nonce, after, after_hash, last: u64::MAX }))
     }
 
     /// Posts what L1 has dropped, or else the next batch that is due.
-    async fn post_next(&mut self, due: Due) -> Result<Posted, NodeError> {
-        match self.next_slot().await? {
+    async fn post_next(&mut self, view: View, due: Due) -> Result<Posted, NodeError> {
+        match self.next_slot(view).await? {
             Some(slot) if slot.last != u64::MAX => {
                 let posted = self.post(slot, Due::Any).await?;
                 if let Posted::Reverted { .. } = posted {
@@ -291,11 +292,15 @@ impl PostTask {
         }
     }
 
-    /// The batch that belongs there and the hash of its last block; none if the last one is replaced this very moment.
+    /// The batch that belongs there and the hash of its last block; none if what it stands on is not there any more, or its last
+    /// block is replaced this very moment.
     async fn pack(&self, slot: Slot, channel: Channel) -> Result<Option<(Batch, B256)>, NodeError> {
         let (store, chain_id) = (self.store.clone(), self.chain.l2_chain_id);
         let packed = tokio::task::spawn_blocking(move || {
             let snapshot = store.snapshot()?;
+            if snapshot.hash(slot.after)? != Some(slot.after_hash) {
+                return Ok(None);
+            }
             let batch = next_batch(&snapshot, chain_id, slot.after, slot.last, channel)?;
             let Some(batch) = batch else { return Ok(None) };
             let last_hash = snapshot.hash(batch.last_block)?;

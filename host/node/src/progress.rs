@@ -217,7 +217,19 @@ pub(crate) struct Report {
     since: u64,
 }
 
-/// Numbers that readers show, and what is wrong.
+/// What is known of L1 and what follows from it, all of one moment.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct View {
+    /// Hash of the newest L1 block read.
+    pub l1_block: B256,
+    /// The newest block that L1 carries.
+    pub safe: u64,
+    pub safe_hash: B256,
+    /// Records below this index are worked off.
+    pub next_record: u64,
+}
+
+/// Numbers that readers show, and what is wrong. Each is of its own moment; for what must belong together there is [`View`].
 #[derive(Debug, Default)]
 pub(crate) struct Progress {
     troubles: Mutex<BTreeMap<Trouble, Report>>,
@@ -227,7 +239,7 @@ pub(crate) struct Progress {
     l1_block: Mutex<BlockRef>,
     next_record: AtomicU64,
     reorgs: AtomicU64,
-    caught_up: std::sync::atomic::AtomicBool,
+    view: Mutex<Option<View>>,
 }
 
 impl Progress {
@@ -320,11 +332,16 @@ impl Progress {
     }
 
     pub fn caught_up(&self) -> bool {
-        self.caught_up.load(Ordering::Acquire)
+        self.view().is_some()
     }
 
-    pub fn set_caught_up(&self, caught_up: bool) {
-        self.caught_up.store(caught_up, Ordering::Release);
+    /// As of the last moment at which everything on L1 was worked off; none since L1 reorganised.
+    pub fn view(&self) -> Option<View> {
+        *self.view.lock().expect("no holder panics")
+    }
+
+    pub fn set_view(&self, view: Option<View>) {
+        *self.view.lock().expect("no holder panics") = view;
     }
 }
 

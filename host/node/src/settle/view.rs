@@ -40,11 +40,11 @@ pub(super) async fn read(
     let contracts = &deployment.contracts;
     let first = accounts.first().copied().unwrap_or_default();
     let mut found = settlement(client, contracts, first).await?;
-    let number = found.at.number;
-    let record_count = client.read_at(contracts.inbox, &Inbox::recordCountCall {}, number).await?;
+    let block = found.at.hash;
+    let record_count = client.read_at(contracts.inbox, &Inbox::recordCountCall {}, block).await?;
     let mut loaded = BTreeSet::new();
     for call in calls {
-        match client.read_at(contracts.preimage_oracle, &call.read(), number).await {
+        match client.read_at(contracts.preimage_oracle, &call.read(), block).await {
             Ok(_) => {
                 loaded.insert(*call);
             }
@@ -56,7 +56,7 @@ pub(super) async fn read(
     for account in accounts {
         let credits = TournamentContract::creditsCall { account: *account };
         own.push(Own {
-            credits: client.read_at(contracts.tournament, &credits, number).await?.saturating_to(),
+            credits: client.read_at(contracts.tournament, &credits, block).await?.saturating_to(),
             balance: client.balance(*account).await?,
         });
     }

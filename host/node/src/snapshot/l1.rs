@@ -102,10 +102,10 @@ pub(crate) async fn is_proven(
 ) -> Result<bool, SnapshotError> {
     let contract = deployment.contracts.claims;
     let at = client.head().await?;
-    let settled = client.read_at(contract, &Claims::settledCall {}, at.number).await?;
+    let settled = client.read_at(contract, &Claims::settledCall {}, at.hash).await?;
     let settled = SettledLeaf::from(settled);
     let call = Claims::rangeCall { id: U256::from(settled.range) };
-    let range = client.read_at(contract, &call, at.number).await?;
+    let range = client.read_at(contract, &call, at.hash).await?;
     let Some(range) = Range::read(settled.range, range)? else { return Ok(false) };
     match verdict(&store.snapshot()?, base, &settled, &range)? {
         Some(true) => {
