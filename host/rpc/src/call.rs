@@ -103,7 +103,7 @@ impl<C: Chain> Api<C> {
         let mut watchdog = Watchdog { expired: &expired, bytes: usize::MAX };
         let estimate = evm.estimate_gas(&call, &mut watchdog);
         match estimate.map_err(|error| deadline.failed(error))?? {
-            Ok(gas) => Ok(U64::from(gas.saturating_add(data_gas.saturating_add(data_gas / 4)))),
+            Ok(gas) => Ok(U64::from(gas.saturating_add(with_margin(data_gas)))),
             Err(outcome) if outcome.status == Status::Halt(Halt::OutOfGas) => {
                 Err(RpcError::GasAllowance(call.gas_limit))
             }
@@ -182,6 +182,11 @@ impl<C: Chain> Api<C> {
             storage_proof,
         })
     }
+}
+
+/// Data gas that suffices after its price has risen by a quarter. Rounded up: cheap data takes a single gas, and soon two.
+fn with_margin(data_gas: u64) -> u64 {
+    data_gas.saturating_add(data_gas.div_ceil(4))
 }
 
 type B256Map<T> = alloy_primitives::map::B256HashMap<T>;
@@ -307,3 +312,22 @@ pub(crate) fn prepare(
 
 /// No transaction needs less.
 const INTRINSIC_GAS: u64 = 21_000;
+
+#[cfg(test)]
+mod tests {
+    use super::with_margin;
+
+    /// Data gas is `ceil(fee / base fee)` (spec/fees.md).
+    #[test]
+    fn the_margin_covers_a_price_that_is_a_quarter_higher() {
+        for base_fee in 1..=100u64 {
+            for fee in 0..=2_000u64 {
+                let later = (fee * 5 / 4).div_ceil(base_fee);
+                let limit = with_margin(fee.div_ceil(base_fee));
+                assert!(later <= limit, "{later} of {limit}: {fee} wei at {base_fee}");
+            }
+        }
+        assert_eq!(with_margin(0), 0);
+        assert_eq!(with_margin(u64::MAX), u64::MAX);
+    }
+}
