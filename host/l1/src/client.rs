@@ -220,8 +220,7 @@ impl L1Client {
         call: &C,
         block: B256,
     ) -> Result<C::Return, L1Error> {
-        let params = (request(contract, call), BlockId::hash_canonical(block));
-        decode::<C>(&self.request::<_, Bytes>("eth_call", params).await?)
+        self.read_in(contract, call, BlockId::hash_canonical(block)).await
     }
 
     /// The same of the block with that number in the endpoint's chain, whichever that is.
@@ -231,8 +230,16 @@ impl L1Client {
         call: &C,
         block: u64,
     ) -> Result<C::Return, L1Error> {
-        let params = (request(contract, call), U64::from(block));
-        decode::<C>(&self.request::<_, Bytes>("eth_call", params).await?)
+        self.read_in(contract, call, BlockId::number(block)).await
+    }
+
+    async fn read_in<C: alloy_sol_types::SolCall>(
+        &self,
+        contract: Address,
+        call: &C,
+        block: BlockId,
+    ) -> Result<C::Return, L1Error> {
+        decode::<C>(&self.request::<_, Bytes>("eth_call", (request(contract, call), block)).await?)
     }
 
     /// The Inbox's records in L1 blocks `from..=to`, checked to follow `position`, which moves on. Ranges that the endpoint
