@@ -7,7 +7,7 @@ use crate::{
     rpc_client::{RpcClient, RpcError},
     ui::{self, Paint, paint},
 };
-use alloy_primitives::{Address, B256, U64, U256};
+use alloy_primitives::{B256, U64, U256};
 use annex_l1::settlement::{
     self, ClaimState, ClaimStatus, CommitmentView, Range, Settlement, TournamentState,
 };
@@ -241,7 +241,7 @@ impl Chain {
 
 async fn show(mut chain: Chain, count: u64) -> Result<(), ClaimsError> {
     let contracts = chain.deployment.contracts.clone();
-    let state = settlement::settlement(&chain.l1, &contracts, Address::ZERO).await?;
+    let state = settlement::settlement(&chain.l1, &contracts, chain.l1.head().await?, &[]).await?;
     let claims = settlement::claims(&chain.l1, &contracts, None, count).await?;
     print_head(&chain, &state);
     print_ranges(&chain, &state);

@@ -13,9 +13,9 @@ use alloy_rpc_client::RpcClient;
 use alloy_rpc_types_eth::{Block, Filter, Header, Log, TransactionReceipt, TransactionRequest};
 use alloy_sol_types::SolEvent;
 use serde::{Deserialize, Serialize};
-use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::time::Duration;
+use std::sync::{Arc, Mutex};
+use std::time::{Duration, Instant};
 use tokio::time::timeout;
 use url::Url;
 
@@ -85,6 +85,8 @@ pub struct L1Client {
     /// The one that delivered last, which is asked first.
     beacon: Arc<AtomicUsize>,
     chain_id: u64,
+    /// When the newest block was asked for last, and what was answered.
+    head: Arc<Mutex<Option<(Instant, L1Block)>>>,
 }
 
 impl L1Client {
@@ -103,7 +105,7 @@ impl L1Client {
         };
         let rpc = RpcClient::new(BoundedHttp { client, url }, false);
         let (beacons, sources, beacon) = (beacons.into(), Arc::new([]), Arc::default());
-        let mut this = Self { rpc, beacons, sources, beacon, chain_id: 0 };
+        let mut this = Self { rpc, beacons, sources, beacon, chain_id: 0, head: Arc::default() };
         this.chain_id = this.request::<_, U64>("eth_chainId", ()).await?.to();
         Ok(this)
     }
@@ -140,9 +142,24 @@ impl L1Client {
 
     /// The newest block.
     pub async fn head(&self) -> Result<L1Block, L1Error> {
+        let asked = Instant::now();
         let block: Option<Block<B256>> =
             self.request("eth_getBlockByNumber", ("latest", false)).await?;
-        Ok(block.ok_or(L1Error::NotFound)?.header.into())
+        let head = block.ok_or(L1Error::NotFound)?.header.into();
+        let mut known = self.head.lock().expect("no holder panics");
+        if known.is_none_or(|(before, _)| before <= asked) {
+            *known = Some((asked, head));
+        }
+        Ok(head)
+    }
+
+    /// The newest block as it was not longer than `age` ago: who looks often shares the answers of others who do.
+    pub async fn recent_head(&self, age: Duration) -> Result<L1Block, L1Error> {
+        let known = *self.head.lock().expect("no holder panics");
+        match known.filter(|(asked, _)| asked.elapsed() <= age) {
+            Some((_, head)) => Ok(head),
+            None => self.head().await,
+        }
     }
 
     /// The canonical block of that number; none if there is none yet.

@@ -133,6 +133,10 @@ impl Follower {
             };
             match last {
                 None => {}
+                // No need to ask whether it is still there.
+                Some(last) if before.is_some_and(|next| next.parent_hash == last.hash) => {
+                    self.behind_since = None;
+                }
                 Some(last) => match standing(client, last).await? {
                     Standing::Canonical if target >= last.number => self.behind_since = None,
                     Standing::Canonical | Standing::Missing => {

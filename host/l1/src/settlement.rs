@@ -1,7 +1,7 @@
 //! What L1 says about settlement (spec/settlement.md).
 
 use crate::client::{L1Block, L1Client};
-use crate::contracts::{Claims, Multicall3, Tournament};
+use crate::contracts::{Claims, Inbox, Multicall3, Tournament};
 use crate::deployment::Contracts;
 use crate::error::L1Error;
 use alloy_primitives::{Address, B256, Bytes, U256};
@@ -114,32 +114,69 @@ pub struct Settlement {
     pub tournaments: BTreeMap<U256, TournamentState>,
     /// Claims of the open ranges, in order of their indexes; of very many the newest.
     pub claims: Vec<ClaimState>,
-    /// Wei that the account asked about can withdraw from the Tournament.
+    /// Records that the Inbox counts.
+    pub record_count: u64,
+    /// Those that were asked about, in that order.
+    pub wealth: Vec<Wealth>,
+}
+
+/// What an account has, wei.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Wealth {
+    pub balance: U256,
+    /// What it can withdraw from the Tournament.
     pub credits: U256,
 }
 
-/// Reads settlement at the newest block. `account` is whose credits are asked for.
+/// Reads settlement at a block, and what these accounts have there.
 pub async fn settlement(
     client: &L1Client,
     contracts: &Contracts,
-    account: Address,
+    at: L1Block,
+    accounts: &[Address],
 ) -> Result<Settlement, L1Error> {
-    let at = client.head().await?;
     let reader = Reader { client, contracts, block: at.hash };
-    let settled = reader.claims(&Claims::settledCall {}).await?;
-    let mut ranges = reader.open_ranges().await?;
-    ranges.sort_by_key(|range| range.id);
+    // In one request: a node asks this at every L1 block, and providers bill requests.
+    let (claims, tournament) = (contracts.claims, contracts.tournament);
+    let mut questions = vec![
+        question(claims, &Claims::settledCall {}),
+        question(claims, &Claims::faultedCall {}),
+        question(claims, &Claims::lastOpenedCall {}),
+        question(claims, &Claims::openRangesCall {}),
+        question(claims, &Claims::gameCountCall {}),
+        question(contracts.inbox, &Inbox::recordCountCall {}),
+    ];
+    for account in accounts.iter().copied() {
+        let balance = Multicall3::getEthBalanceCall { addr: account };
+        questions.push(question(contracts.multicall3, &balance));
+        questions.push(question(tournament, &Tournament::creditsCall { account }));
+    }
+    let mut answers = reader.ask(questions).await?.into_iter();
+    let settled = answer::<Claims::settledCall>(&mut answers)?.into();
+    let faulted = answer::<Claims::faultedCall>(&mut answers)?;
+    let last_opened = answer::<Claims::lastOpenedCall>(&mut answers)?;
+    let open = answer::<Claims::openRangesCall>(&mut answers)?;
+    let count = answer::<Claims::gameCountCall>(&mut answers)?.saturating_to();
+    let record_count = answer::<Inbox::recordCountCall>(&mut answers)?.saturating_to();
+    let mut wealth = Vec::with_capacity(accounts.len());
+    for _ in accounts {
+        let balance = answer::<Multicall3::getEthBalanceCall>(&mut answers)?;
+        let credits = answer::<Tournament::creditsCall>(&mut answers)?;
+        wealth.push(Wealth { balance, credits });
+    }
+    let ranges = reader.ranges(&open).await?;
     let tournaments = reader.tournaments(&ranges).await?;
-    let claims = reader.open_claims(&ranges).await?;
+    let claims = reader.claims_since(&ranges, count).await?;
     Ok(Settlement {
         at,
-        settled: settled.into(),
-        faulted: reader.claims(&Claims::faultedCall {}).await?,
-        last_opened: reader.claims(&Claims::lastOpenedCall {}).await?,
+        settled,
+        faulted,
+        last_opened,
         ranges,
         tournaments,
         claims,
-        credits: reader.tournament(&Tournament::creditsCall { account }).await?,
+        record_count,
+        wealth,
     })
 }
 
@@ -229,6 +266,18 @@ pub async fn claimer(
     Ok(client.read(contracts.tournament, &call).await?.claimer)
 }
 
+/// Target, whether it may fail, data: a call as Multicall3 takes it.
+type Question = (Address, bool, Bytes);
+
+fn question<C: SolCall>(contract: Address, call: &C) -> Question {
+    (contract, false, call.abi_encode().into())
+}
+
+fn answer<C: SolCall>(answers: &mut impl Iterator<Item = Bytes>) -> Result<C::Return, L1Error> {
+    let output = answers.next().expect("an answer to each question");
+    C::abi_decode_returns(&output).map_err(|error| malformed(&error.to_string()))
+}
+
 fn malformed(what: &str) -> L1Error {
     L1Error::Malformed(serde::de::Error::custom(what))
 }
@@ -310,31 +359,36 @@ impl Reader<'_> {
         contract: Address,
         calls: &[C],
     ) -> Result<Vec<C::Return>, L1Error> {
-        let mut found = Vec::with_capacity(calls.len());
-        for page in calls.chunks(PAGE as usize) {
-            // Target, whether it may fail, data.
-            let inner = page.iter().map(|call| (contract, false, Bytes::from(call.abi_encode())));
-            let call = Multicall3::aggregate3Call { calls: inner.collect() };
+        let questions = calls.iter().map(|call| question(contract, call)).collect();
+        let mut answers = self.ask(questions).await?.into_iter();
+        calls.iter().map(|_| answer::<C>(&mut answers)).collect()
+    }
+
+    /// The output of each, in few requests.
+    async fn ask(&self, questions: Vec<Question>) -> Result<Vec<Bytes>, L1Error> {
+        let mut answers = Vec::with_capacity(questions.len());
+        for page in questions.chunks(PAGE as usize) {
+            let call = Multicall3::aggregate3Call { calls: page.to_vec() };
             let multicall = self.contracts.multicall3;
             let results = self.client.read_at(multicall, &call, self.block).await?;
             if results.len() != page.len() {
                 return Err(malformed("Multicall3 has not answered every call"));
             }
-            for (_, output) in results {
-                let decoded = C::abi_decode_returns(&output);
-                found.push(decoded.map_err(|error| malformed(&error.to_string()))?);
-            }
+            answers.extend(results.into_iter().map(|(_, output)| output));
         }
-        Ok(found)
+        Ok(answers)
     }
 
-    async fn open_ranges(&self) -> Result<Vec<Range>, L1Error> {
-        let ids = self.claims(&Claims::openRangesCall {}).await?;
+    /// Those of these ids, in order.
+    async fn ranges(&self, ids: &[U256]) -> Result<Vec<Range>, L1Error> {
         let calls: Vec<_> = ids.iter().map(|id| Claims::rangeCall { id: *id }).collect();
         let found = self.many(self.contracts.claims, &calls).await?;
         let ranges =
             ids.iter().zip(found).map(|(id, range)| Range::read(id.saturating_to(), range));
-        Ok(ranges.collect::<Result<Vec<_>, _>>()?.into_iter().flatten().collect())
+        let mut ranges: Vec<_> =
+            ranges.collect::<Result<Vec<_>, _>>()?.into_iter().flatten().collect();
+        ranges.sort_by_key(|range| range.id);
+        Ok(ranges)
     }
 
     async fn claims_at(&self, indexes: std::ops::Range<u64>) -> Result<Vec<ClaimState>, L1Error> {
@@ -344,12 +398,12 @@ impl Reader<'_> {
         calls.iter().zip(found).map(|(call, claim)| claim_state(call.index, claim)).collect()
     }
 
-    /// The claims of these ranges: none is older than the oldest of them.
-    async fn open_claims(&self, ranges: &[Range]) -> Result<Vec<ClaimState>, L1Error> {
+    /// The claims of these ranges, of `count` claims: none is older than the oldest of them.
+    async fn claims_since(&self, ranges: &[Range], count: u64) -> Result<Vec<ClaimState>, L1Error> {
         let Some(oldest) = ranges.iter().map(|range| range.opened).min() else {
             return Ok(Vec::new());
         };
-        let mut end: u64 = self.claims(&Claims::gameCountCall {}).await?.saturating_to();
+        let mut end = count;
         let mut found = Vec::new();
         while end > 0 && found.len() < MAX_CLAIMS {
             let from = end.saturating_sub(CLAIMS_PAGE);

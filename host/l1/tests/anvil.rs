@@ -10,7 +10,7 @@ use annex_l1::{
     BatchBody, DeployError, Deployment, Deposit, DepositOutcome, DepositReceipt, Event, Follower,
     L1Client, L1Error, L1Record, LogFault, LogPosition, Poster, ProgramBoot, SendLimits,
     SendOutcome, Sender, SettlementError, StepError, check_settlement, deploy, deposit,
-    settlement::{RangeStatus, settlement},
+    settlement::{RangeStatus, Wealth, settlement},
     versioned_hash,
 };
 use annex_types::{BatchData, RecordPayload};
@@ -155,10 +155,16 @@ async fn disputes_are_about_this_chain_and_this_program() {
     let refused = check(&deployment, program, &other).await;
     assert!(matches!(refused, Err(SettlementError::Genesis { .. })), "{refused:?}");
 
-    let state = settlement(&client, &deployment.contracts, key(1).address()).await;
+    let asked = [key(0).address(), Address::repeat_byte(0x5e)];
+    let head = client.head().await.expect("head");
+    let state = settlement(&client, &deployment.contracts, head, &asked).await;
     let state = state.expect("settlement can be read");
     assert!(state.ranges.is_empty() && state.tournaments.is_empty() && !state.faulted);
     assert_eq!((state.settled.range, state.settled.block), (0, 0));
+    assert_eq!((state.record_count, state.at), (1, head));
+    let balance = client.balance(key(0).address()).await.expect("balance");
+    let wealth = |balance| Wealth { balance, credits: U256::ZERO };
+    assert_eq!(state.wealth, [wealth(balance), wealth(U256::ZERO)]);
     let open = annex_l1::contracts::Claims::openCall {};
     let call = annex_l1::Call {
         to: TxKind::Call(deployment.contracts.claims),
@@ -167,7 +173,8 @@ async fn disputes_are_about_this_chain_and_this_program() {
         sidecar: None,
     };
     included(Sender::new(client.clone(), key(1), limits()).send(&call).await.expect("sent"));
-    let state = settlement(&client, &deployment.contracts, key(1).address()).await;
+    let head = client.head().await.expect("head");
+    let state = settlement(&client, &deployment.contracts, head, &[]).await;
     let state = state.expect("settlement can be read");
     assert_eq!(state.ranges.len(), 1);
     assert_eq!((state.ranges[0].id, state.ranges[0].end), (1, 1));

@@ -44,6 +44,8 @@ const SETUP_BLOCKS: u64 = 24;
 const DEPOSIT: u128 = 1_000 * ETHER;
 /// Ether the operator gets to pay for batches, and each party of settlement for bonds.
 const OPERATOR_FUNDS: u128 = 100 * ETHER;
+/// Longest time between two looks at L1.
+const MAX_POLL_INTERVAL: Duration = Duration::from_secs(2);
 
 #[derive(Clone, Debug)]
 pub struct DevConfig {
@@ -132,6 +134,8 @@ impl Dev {
                 limits: config.limits,
                 ordering: config.ordering,
                 pool: config.pool,
+                // Often enough to act in the next L1 block; each look costs an idle chain processor time.
+                poll_interval: (config.l1_block_time / 4).min(MAX_POLL_INTERVAL),
                 ..NodeConfig::new(
                     l1_url.clone(),
                     l1_url.clone(),

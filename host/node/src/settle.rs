@@ -23,9 +23,9 @@ use crate::{
 use act::Sending;
 use alloy_primitives::{Address, B256};
 use alloy_signer_local::PrivateKeySigner;
-use annex_l1::{Deployment, L1Client, SendLimits, Sender};
+use annex_l1::{Deployment, L1Block, L1Client, SendLimits, Sender, settlement::Wealth};
 use annex_riscv::Program;
-use annex_settle::{Action, Conduct, Forgery, Plan, Player, Targets};
+use annex_settle::{Action, Conduct, Forgery, Plan, Player, Targets, View};
 use annex_store::{Store, StoreError};
 use book::Knowledge;
 use claims::Standing;
@@ -213,11 +213,15 @@ impl SettleTask {
         if !self.progress.caught_up() {
             return Ok(());
         }
-        let head = self.client.head().await?;
+        // What was sent is in a block that may be newer than what others saw.
+        let head = match self.news {
+            true => self.client.head().await?,
+            false => self.client.recent_head(self.poll_interval).await?,
+        };
         if head.hash == self.seen && !self.news && !self.knowledge.is_due() {
             return Ok(());
         }
-        self.play().await?;
+        self.play(head).await?;
         (self.seen, self.news) = (head.hash, false);
         Ok(())
     }
@@ -244,11 +248,12 @@ impl SettleTask {
         Ok(())
     }
 
-    async fn play(&mut self) -> Result<(), NodeError> {
+    /// Decides at an L1 block.
+    async fn play(&mut self, at: L1Block) -> Result<(), NodeError> {
         let addresses: Vec<Address> = self.seats.iter().map(|seat| seat.player.address).collect();
         let calls = self.knowledge.book().calls();
-        let Seen { view: common, claims, own } =
-            view::read(&self.client, &self.deployment, &addresses, &calls).await?;
+        let Seen { view: common, claims, wealth } =
+            view::read(&self.client, &self.deployment, at, &addresses, &calls).await?;
         self.prove_snapshot().await?;
         self.settled(common.settled.leaf, common.settled.l2_block)?;
         if self.knowledge.update(&common)? {
@@ -257,7 +262,8 @@ impl SettleTask {
         if !self.seats.is_empty() {
             self.knowledge.count_traffic(common.settled.l2_block)?;
         }
-        let views: Vec<_> = own.into_iter().map(|own| own.of(&common)).collect();
+        let view_of = |Wealth { balance, credits }| View { balance, credits, ..common.clone() };
+        let views: Vec<_> = wealth.into_iter().map(view_of).collect();
         // Ranges and openings are looked up, and then more can be decided.
         loop {
             for (seat, view) in self.seats.iter_mut().zip(&views) {

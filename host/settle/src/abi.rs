@@ -14,12 +14,12 @@ use std::collections::BTreeSet;
 
 impl View {
     /// All but what differs from one account to another, and what the oracle was told.
-    pub fn new(found: Settlement, params: Params, record_count: u64) -> Self {
+    pub fn new(found: Settlement, params: Params) -> Self {
         Self {
             block: found.at.number,
             now: found.at.timestamp,
             params,
-            record_count,
+            record_count: found.record_count,
             settled: found.settled.into(),
             faulted: found.faulted,
             last_opened: found.last_opened,

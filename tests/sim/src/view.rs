@@ -50,10 +50,10 @@ impl World {
             ranges: ids.iter().map(range).collect(),
             tournaments,
             claims: Vec::new(),
-            credits: U256::ZERO,
+            record_count: self.l1.view(at.inbox, &Inbox::recordCountCall {}).to(),
+            wealth: Vec::new(),
         };
-        let records = self.l1.view(at.inbox, &Inbox::recordCountCall {});
-        View::new(found, self.params, records.to())
+        View::new(found, self.params)
     }
 
     /// The same as one account sees it.

@@ -5,7 +5,7 @@ use super::{
     dispute::{Story, grouped},
 };
 use crate::{rpc_client::parse_quantity, ui};
-use alloy_primitives::{Address, U256};
+use alloy_primitives::U256;
 use annex_l1::settlement::{self, Settlement};
 use annex_settle::PHASE_OVER;
 use clap::Args;
@@ -29,7 +29,7 @@ pub struct WatchArgs {
 pub async fn run(args: WatchArgs) -> Result<(), ClaimsError> {
     let mut chain = args.chain.connect().await?;
     let contracts = chain.deployment.contracts.clone();
-    let state = settlement::settlement(&chain.l1, &contracts, Address::ZERO).await?;
+    let state = settlement::settlement(&chain.l1, &contracts, chain.l1.head().await?, &[]).await?;
     let start = chain.deployment.parameters.l1_start_block;
     let mut next = args.from_block.unwrap_or(state.at.number.saturating_sub(LOOK_BACK)).max(start);
     let mut story = Story::new(&chain.deployment);
@@ -39,7 +39,8 @@ pub async fn run(args: WatchArgs) -> Result<(), ClaimsError> {
     }
     let bar = ui::spinner("waiting for claims");
     loop {
-        let state = settlement::settlement(&chain.l1, &contracts, Address::ZERO).await?;
+        let state =
+            settlement::settlement(&chain.l1, &contracts, chain.l1.head().await?, &[]).await?;
         let head = state.at.number;
         for logged in settlement::events(&chain.l1, &contracts, next, head).await? {
             let verdict = match Story::claimed(&logged) {

@@ -144,7 +144,7 @@ impl Look {
 impl Buyer {
     pub(super) async fn look(&self) -> Result<Look, NodeError> {
         let (client, contracts) = (&self.client, &self.deployment.contracts);
-        let state = settlement::settlement(client, contracts, self.account()).await?;
+        let state = settlement::settlement(client, contracts, client.head().await?, &[]).await?;
         let snapshot = self.l2.store.snapshot()?;
         let safe = progress::derived(&snapshot)?.safe;
         let is_true = |block: u64, root: B256| -> Result<bool, StoreError> {
