@@ -142,6 +142,31 @@ contract ClaimsTest is WithdrawalBase {
         equal(claims.openRanges().length, 6, "openRanges");
     }
 
+    /// Nodes ask at every L1 block which ranges are open, and providers bound the gas of a question: tournaments below matches,
+    /// which have numbers too, must not make it dearer, however many an attacker pays for.
+    function test_childrenHideNoRange() public {
+        uint256 first = openRange();
+        uint256 number = 2_000;
+        for (uint256 id = first + 1; id <= first + number; ++id) {
+            // `_games[id]`: level 1, opened now.
+            bytes32 slot = bytes32(uint256(keccak256(abi.encode(id, 2))) + 1);
+            vm.store(address(tournament), slot, bytes32(block.timestamp << 16 | 1));
+            equal(tournament.tournament(id).level, 1, "level");
+        }
+        vm.store(address(tournament), bytes32(uint256(1)), bytes32(first + number));
+        equal(tournament.count(), first + number, "count");
+        vm.warp(block.timestamp + CLAIM_INTERVAL);
+        uint256 second = openRange();
+        equal(second, first + number + 1, "second");
+        uint256[] memory open = claims.openRanges{gas: 200_000}();
+        equal(open.length, 2, "openRanges");
+        equal(open[0], second, "the newest");
+        equal(open[1], first, "the oldest");
+        vm.warp(block.timestamp + CLAIM_INTERVAL);
+        equal(openRange(), second + 1, "third");
+        equal(claims.openRanges{gas: 200_000}()[2], first, "still");
+    }
+
     /// A range that nobody won may be opened again with the same end; one that somebody won may not.
     function test_reopened() public {
         uint256 id = openRange();

@@ -106,6 +106,8 @@ contract Claims {
     Counters private _counters;
     /// When ranges were closed without a survivor.
     mapping(uint256 range => uint64) private _closed;
+    /// The range before one, if it has not the number before: numbers between are of tournaments below matches.
+    mapping(uint256 range => uint256) private _before;
     mapping(uint256 range => mapping(bytes32 commitment => Entry)) private _entries;
 
     /// The Tournament's `Opened` has the start.
@@ -173,6 +175,7 @@ contract Claims {
         if (c.record >= end || (c.end == end && _isOpen(c.range))) revert NothingNew();
 
         id = tournament.open(_settled.leaf, end);
+        if (id != uint256(c.range) + 1) _before[id] = c.range;
         (c.opened, c.end, c.range) = (uint40(block.timestamp), end, SafeCast.toUint32(id));
         ++c.open;
         _counters = c;
@@ -265,12 +268,14 @@ contract Claims {
         return _counters.opened;
     }
 
-    /// @notice Ranges that are open, the newest first. For calls from outside: it looks at every tournament since the oldest.
+    /// @notice Ranges that are open, the newest first. For calls from outside: it looks at every range since the oldest.
     function openRanges() external view returns (uint256[] memory ranges) {
         ranges = new uint256[](_counters.open);
         uint256 id = _counters.range;
-        for (uint256 i; i < ranges.length; --id) {
+        for (uint256 i; i < ranges.length;) {
             if (_isOpen(id)) ranges[i++] = id;
+            uint256 before = _before[id];
+            id = before == 0 ? id - 1 : before;
         }
     }
 
@@ -473,9 +478,8 @@ contract Claims {
         return _details(game);
     }
 
-    /// @dev `id` must be that of a tournament.
+    /// @dev `id` must be that of a range.
     function _isOpen(uint256 id) private view returns (bool) {
-        Tournament.TournamentView memory t = tournament.tournament(id);
-        return t.level == 0 && !t.closed;
+        return !tournament.tournament(id).closed;
     }
 }
