@@ -201,6 +201,8 @@ impl SettleTask {
                 Err(NodeError::L1(error)) => {
                     tracing::warn!(%error, "settlement cannot be read; trying again");
                     metrics::counter!("annex_settlement_l1_errors_total").increment(1);
+                    // The head that others were told may be of a node that this does not reach.
+                    self.news = true;
                     (wait * 2).min(MAX_BACKOFF)
                 }
                 Err(error) => return Err(error),
