@@ -190,6 +190,11 @@ impl Checker {
             return;
         }
         self.heard += 1;
+        let place = |promise: &SignedPromise| (promise.promise.leaseId, promise.promise.sequence);
+        // Of a replay, what comes next need not follow.
+        if self.newest.as_ref().is_some_and(|newest| place(newest) >= place(promise)) {
+            return;
+        }
         let newest = self.newest.replace(promise.clone());
         if !std::mem::take(&mut self.missed) {
             return;

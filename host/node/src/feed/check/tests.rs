@@ -222,6 +222,20 @@ fn a_reconnection_does_not_hide_an_equivocation() {
 }
 
 #[test]
+fn what_a_feed_replays_accuses_nobody() {
+    let mut checker = checker();
+    let chain = promises(6, 1);
+    for sequence in [0, 1, 2, 0, 3, 3, 1, 4] {
+        assert_eq!(hear(&mut checker, &chain[sequence], Source::Feed), None, "{sequence}");
+    }
+    // A replay is not what was missed either.
+    checker.disconnected();
+    assert_eq!(hear(&mut checker, &chain[2], Source::Feed), None);
+    assert_eq!(checker.gap(), None);
+    assert_eq!(hear(&mut checker, &chain[5], Source::Feed), None);
+}
+
+#[test]
 fn what_a_reconnection_missed_is_asked_for_and_checked() {
     let (mut checker, leader) = (checker(), signer(1));
     let (chain, rivals) = (promises(9, 1), promises(9, 2));
